@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * machine.h: the description of one machine that the monitor reads, once, from descriptor 3.
+ *
+ * Whoever starts a monitor writes it (isolation/paravirt.c), the monitor validates every field
+ * again. All paths are absolute; the monitor opens them before its jail closes.
+ */
+#ifndef WIRE_MACHINE_H
+#define WIRE_MACHINE_H
+
+#include "wire/session.h"
+#include "wire/setup.h"
+
+#define WIRE_MACHINE_DISKS_MAX 16
+#define WIRE_MACHINE_CPUS_MAX 8
+
+struct wire_disk {
+    char *path;
+    bool read_only;
+    char *serial; /* at most 20 bytes, VIRTIO_BLK_ID_BYTES; NULL: none */
+};
+
+struct wire_machine {
+    char *id;   /* 64 lower-case hex digits */
+    char *name; /* pv_str_is_name */
+    char *state_dir, *run_dir; /* existing directories of this instance */
+    char *kernel, *initramfs;  /* files */
+    uint64_t memory_bytes;     /* 32 MiB .. 1 TiB, whole MiB */
+    uint32_t cpus;             /* 1 .. WIRE_MACHINE_CPUS_MAX */
+    struct pv_strv host_cpus;  /* decimal numbers, as many as cpus, or empty: not pinned */
+    struct wire_disk disks[WIRE_MACHINE_DISKS_MAX]; /* vda, vdb, ... */
+    uint32_t num_disks;
+    struct wire_setup setup;
+    struct wire_process process; /* the main process */
+    bool wait_attach;     /* start the main process only when a primary client has attached */
+    bool stdin_open;      /* the main process's stdin stays open for clients (-i); else EOF */
+    uint64_t log_bytes_max;  /* size limit of the log: it is rotated once, at half of it */
+    uint32_t uid, gid;    /* whom the jail becomes when started as root; else ignored */
+    char *extra_cmdline;  /* appended to the guest kernel's command line; NULL: nothing */
+    char *cgroup;         /* cgroup path hints chosen by the starter; NULL: none */
+    uint32_t guest_log_level; /* kernel loglevel; 0: quiet */
+};
+
+void wire_machine_done(struct wire_machine *m);
+int wire_machine_read(const struct pv_json *json, struct wire_machine *m, struct pv_error *err);
+struct pv_json *wire_machine_write(const struct wire_machine *m);
+
+#endif

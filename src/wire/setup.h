@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * setup.h: what the monitor tells the agent at boot, and what the agent reports.
+ *
+ * The agent connects to the host's port WIRE_SETUP_PORT as soon as it runs and sends SETUP_HELLO.
+ * The monitor answers SETUP_MACHINE (JSON: struct wire_setup). The agent prepares the root and
+ * answers SETUP_READY or SETUP_FAILED (and powers off). From then on the agent accepts sessions on
+ * its port. The connection stays open: the monitor sends SETUP_SHUTDOWN, the agent sends events.
+ */
+#ifndef WIRE_SETUP_H
+#define WIRE_SETUP_H
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/str.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum wire_setup_type {
+    /* agent to monitor */
+    WIRE_SETUP_HELLO = 64,  /* u32 WIRE_VERSION */
+    WIRE_SETUP_READY = 65,  /* empty */
+    WIRE_SETUP_FAILED = 66, /* text: object, cause */
+    WIRE_SETUP_OOM = 67,    /* text: name of the process that the guest's OOM killer chose */
+    WIRE_SETUP_STATS = 68,  /* JSON: guest memory and processes; answer to SETUP_GET_STATS */
+    /* monitor to agent */
+    WIRE_SETUP_MACHINE = 80,  /* JSON: struct wire_setup */
+    WIRE_SETUP_SHUTDOWN = 81, /* u32 milliseconds of grace between SIGTERM and SIGKILL for what
+                                 still runs; then sync, unmount, power off. 0: no SIGTERM. */
+    WIRE_SETUP_GET_STATS = 82,
+};
+
+struct wire_setup {
+    char *hostname;       /* needed */
+    char *image_device;   /* "/dev/vda": the read-only image below */
+    char *image_type;     /* "squashfs", "ext4" or "erofs" */
+    char *layer_device;   /* "/dev/vdb": ext4, the writable layer; NULL: a tmpfs */
+    bool discard_layer;   /* the layer is thrown away: no need to sync it at power-off */
+    bool read_only;       /* the root is read-only (--read-only) */
+    struct pv_strv nameservers, searches; /* /etc/resolv.conf; both empty: the image's own file */
+    struct pv_strv hosts; /* lines added to /etc/hosts: "10.0.2.2 host" */
+};
+
+void wire_setup_done(struct wire_setup *s);
+int wire_setup_read(const struct pv_json *json, struct wire_setup *s, struct pv_error *err);
+struct pv_json *wire_setup_write(const struct wire_setup *s);
+
+#endif
