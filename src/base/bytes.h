@@ -10,8 +10,8 @@
 #include <sys/types.h>
 
 struct pv_bytes {
-    uint8_t *data;      /* owned; grows up to max */
-    size_t start, len;  /* the queued bytes are data[start .. start + len) */
+    uint8_t *data;     /* owned; grows up to max */
+    size_t start, len; /* the queued bytes are data[start .. start + len) */
     size_t cap, max;
 };
 

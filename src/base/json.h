@@ -32,7 +32,8 @@ bool pv_json_is_object(const struct pv_json *json);
 const char *pv_json_text(const struct pv_json *json); /* a string value's text, else NULL */
 /* Calls visit for each member, until it returns non-zero, which is returned. */
 int pv_json_each(const struct pv_json *object,
-                 int (*visit)(const char *key, const struct pv_json *value, void *data), void *data);
+                 int (*visit)(const char *key, const struct pv_json *value, void *data),
+                 void *data);
 
 int pv_json_get_u64(const struct pv_json *o, const char *key, uint64_t min, uint64_t max,
                     uint64_t *ret_value, struct pv_error *err);

@@ -257,8 +257,8 @@ int pv_loop_run(struct pv_loop *loop)
     loop->stopped = false;
     while (!loop->stopped) {
         struct epoll_event batch[32];
-        int n = epoll_wait(loop->epoll_fd, batch, (int)PV_ARRAY_SIZE(batch),
-                           loop->deferred ? 0 : -1);
+        int n =
+            epoll_wait(loop->epoll_fd, batch, (int)PV_ARRAY_SIZE(batch), loop->deferred ? 0 : -1);
         if (n < 0 && errno != EINTR)
             return -errno;
         for (int i = 0; i < n; i++) {

@@ -41,8 +41,8 @@ static inline void pv_strv_auto(struct pv_strv *v)
 {
     pv_strv_done(v);
 }
-int pv_strv_add(struct pv_strv *v, const char *text);      /* copies; 0 or -ENOMEM */
-int pv_strv_add_take(struct pv_strv *v, char *text);       /* takes, also on failure; NULL: -ENOMEM */
+int pv_strv_add(struct pv_strv *v, const char *text); /* copies; 0 or -ENOMEM */
+int pv_strv_add_take(struct pv_strv *v, char *text);  /* takes, also on failure; NULL: -ENOMEM */
 int pv_strv_copy(struct pv_strv *dst, const struct pv_strv *src); /* dst must be empty */
 
 /* Parses a whole decimal number in [min, max]. Returns 0, -EINVAL or -ERANGE. */
