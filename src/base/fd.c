@@ -113,8 +113,6 @@ int pv_fd_replace_file(int dirfd, const char *name, const void *text, size_t len
         return pv_error_set(err, errno, "create '%s': %s", temp, strerror(errno));
 
     int rc = pv_fd_write_full(fd, text, len);
-    if (rc == 0 && fdatasync(fd) < 0)
-        rc = -errno;
     if (rc == 0 && renameat(dirfd, temp, dirfd, name) < 0)
         rc = -errno;
     if (rc < 0) {

@@ -22,8 +22,9 @@ int pv_fd_set_cloexec(int fd, bool on);
  * NUL-terminated; the caller frees *ret_text. ret_len may be NULL. -EFBIG when it is larger. */
 int pv_fd_read_file(int dirfd, const char *path, size_t max, char **ret_text, size_t *ret_len,
                     struct pv_error *err);
-/* Replaces the file `name` in dirfd by text in one step (temporary file, fdatasync, rename), so a
- * reader sees the old one or the new one, whole. */
+/* Replaces the file `name` in dirfd by text in one step (temporary file, rename), so a reader sees
+ * the old one or the new one, whole. Nothing is synced: after a power failure the file may be the
+ * old one, the new one or empty, and a reader treats an empty one as missing. */
 int pv_fd_replace_file(int dirfd, const char *name, const void *text, size_t len, mode_t mode,
                        struct pv_error *err);
 

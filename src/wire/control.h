@@ -23,6 +23,8 @@ enum wire_control_type {
                                   process, then orderly power-off, then the end; reply OK at once */
     WIRE_CONTROL_KILL = 133,   /* ends the machine at once; reply OK */
     WIRE_CONTROL_WAIT = 134,   /* reply OK {"exit_code": n} when the machine has ended */
+    WIRE_CONTROL_DETACH = 135, /* an attached client leaves and the workload goes on; without it
+                                  the end of a primary client's connection ends the machine */
     /* monitor to client */
     WIRE_CONTROL_OK = 144,    /* JSON */
     WIRE_CONTROL_ERROR = 145, /* u32 errno, then text */
