@@ -9,6 +9,7 @@
 #define PV_BASE_LOOP_H
 
 #include "base/error.h"
+#include "base/time.h"
 
 #include <signal.h>
 #include <stdbool.h>
@@ -46,9 +47,5 @@ void pv_loop_remove(struct pv_loop_source *source); /* accepts NULL */
 /* Runs until pv_loop_stop. Returns the code given to it, or -errno when epoll failed. */
 int pv_loop_run(struct pv_loop *loop);
 void pv_loop_stop(struct pv_loop *loop, int code);
-
-/* CLOCK_MONOTONIC and CLOCK_REALTIME in nanoseconds. */
-uint64_t pv_time_monotonic_ns(void);
-uint64_t pv_time_realtime_ns(void);
 
 #endif
