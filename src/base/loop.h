@@ -8,8 +8,8 @@
 #ifndef PV_BASE_LOOP_H
 #define PV_BASE_LOOP_H
 
+#include "base/clock.h"
 #include "base/error.h"
-#include "base/time.h"
 
 #include <signal.h>
 #include <stdbool.h>

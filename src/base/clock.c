@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * time.c: clocks, and points in time as text.
+ * clock.c: clocks, and points in time as text.
  */
-#include "base/time.h"
+#include "base/clock.h"
 
 #include <stdio.h>
 #include <time.h>

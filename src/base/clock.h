@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * time.h: clocks, and points in time as text.
+ * clock.h: clocks, and points in time as text.
  */
-#ifndef PV_BASE_TIME_H
-#define PV_BASE_TIME_H
+#ifndef PV_BASE_CLOCK_H
+#define PV_BASE_CLOCK_H
 
 #include <stdint.h>
 
