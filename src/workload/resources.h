@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * resources.h: what a workload may use: memory, CPUs, disk, log.
+ */
+#ifndef WORKLOAD_RESOURCES_H
+#define WORKLOAD_RESOURCES_H
+
+#include "base/error.h"
+
+#include <stdint.h>
+
+#define WORKLOAD_MEMORY_DEFAULT (512ull << 20)
+#define WORKLOAD_MEMORY_MIN (32ull << 20)
+#define WORKLOAD_MEMORY_MAX (1ull << 40)
+#define WORKLOAD_CPUS_MAX 8u
+#define WORKLOAD_DISK_DEFAULT (10ull << 30)
+#define WORKLOAD_DISK_MIN (16ull << 20)
+#define WORKLOAD_DISK_MAX (16ull << 40)
+#define WORKLOAD_LOG_DEFAULT (16ull << 20)
+#define WORKLOAD_LOG_MIN (64ull << 10)
+#define WORKLOAD_LOG_MAX (1ull << 40)
+
+struct workload_resources {
+    uint64_t memory_bytes; /* of the machine; whole MiB */
+    uint32_t cpus;         /* whole virtual CPUs */
+    uint64_t disk_bytes;   /* of the writable layer; whole MiB */
+    uint64_t log_bytes;    /* the most that the log may take on the host's disk */
+};
+
+void workload_resources_init(struct workload_resources *r); /* the defaults */
+/* Each parses what the user wrote behind `flag` and names the flag in its error. Memory and disk
+ * are rounded up to whole MiB. */
+int workload_resources_set_memory(struct workload_resources *r, const char *flag, const char *text,
+                                  struct pv_error *err);
+int workload_resources_set_cpus(struct workload_resources *r, const char *flag, const char *text,
+                                struct pv_error *err);
+int workload_resources_set_disk(struct workload_resources *r, const char *flag, const char *text,
+                                struct pv_error *err);
+int workload_resources_set_log(struct workload_resources *r, const char *flag, const char *text,
+                               struct pv_error *err);
+
+#endif
