@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * devices.c: the devices of a machine, in the order in which the guest sees them: console, rng,
+ * vsock, then the disks (vda, vdb, ...).
+ */
+#include "monitor/internal.h"
+
+#include "base/log.h"
+#include "virtio/device/blk.h"
+#include "virtio/device/console.h"
+#include "virtio/device/rng.h"
+#include "virtio/device/vsock.h"
+#include "virtio/transport/vhost_user.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+static void on_console_output(void *data, const void *bytes, size_t len)
+{
+    struct monitor *m = data;
+    monitor_console_add(m->console, bytes, len);
+}
+
+static void on_broken(void *data, const char *reason)
+{
+    struct monitor_device *d = data;
+    pv_log(PV_LOG_WARNING, "device %s: the guest broke it: %s", d->name, reason);
+}
+
+/* The guest connects to a port of the host: a unix socket "vsock.sock_<port>" beside ours, which is
+ * the current directory. */
+static int connect_host(void *data, uint32_t port)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof(address.sun_path), MONITOR_VSOCK_SOCKET "_%u", port);
+    pv_auto_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+        return -errno;
+    return pv_take_fd(&fd);
+}
+
+/* Takes dev into the machine and gives it a transport. */
+static int add(struct monitor *m, struct monitor_device *d, int *ret_guest_end,
+               struct pv_error *err)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return pv_error_set(err, errno, "device %s: socketpair: %s", d->name, strerror(errno));
+    *ret_guest_end = pair[1];
+
+    struct virtio_vhost_user_options options = {
+        .loop = m->loop,
+        .memory = m->memory,
+        .device = d->device,
+        .on_broken = on_broken,
+        .data = d,
+    };
+    return virtio_vhost_user_new(&options, pair[0], &d->transport, err);
+}
+
+static int make_console(struct monitor *m, struct monitor_device *d, struct pv_error *err)
+{
+    struct virtio_console_options options = {.output = on_console_output, .data = m};
+    snprintf(d->name, sizeof(d->name), "console0");
+    return virtio_console_new(&options, m->loop, &d->device, err);
+}
+
+static int make_rng(struct monitor *m, struct monitor_device *d, struct pv_error *err)
+{
+    snprintf(d->name, sizeof(d->name), "rng0");
+    return virtio_rng_new(&(struct virtio_rng_options){0}, m->loop, &d->device, err);
+}
+
+static int make_vsock(struct monitor *m, struct monitor_device *d, struct pv_error *err)
+{
+    struct virtio_vsock_options options = {.guest_cid = WIRE_GUEST_CID,
+                                           .connect_host = connect_host};
+    snprintf(d->name, sizeof(d->name), "vsock0");
+    int rc = virtio_vsock_new(&options, m->loop, &d->device, err);
+    if (rc == 0)
+        m->vsock = d->device;
+    return rc;
+}
+
+static int make_disk(struct monitor *m, struct monitor_device *d, uint32_t index,
+                     struct pv_error *err)
+{
+    const struct wire_disk *spec = &m->spec.disks[index];
+    snprintf(d->name, sizeof(d->name), "blk%u", index);
+    int rc = disk_open(spec->path, spec->read_only, &d->disk, err);
+    if (rc < 0)
+        return rc;
+    struct virtio_blk_options options = {
+        .disk = d->disk, .read_only = spec->read_only, .serial = spec->serial};
+    return virtio_blk_new(&options, m->loop, &d->device, err);
+}
+
+int monitor_devices_make(struct monitor *m, int guest_ends[MONITOR_DEVICES_MAX],
+                         struct pv_error *err)
+{
+    static int (*const first[])(struct monitor * m, struct monitor_device * d,
+                                struct pv_error * err) = {make_console, make_rng, make_vsock};
+    size_t total = PV_ARRAY_SIZE(first) + m->spec.num_disks;
+
+    for (size_t i = 0; i < total; i++) {
+        struct monitor_device *d = &m->devices[i];
+        d->m = m;
+        int rc = i < PV_ARRAY_SIZE(first)
+                     ? first[i](m, d, err)
+                     : make_disk(m, d, (uint32_t)(i - PV_ARRAY_SIZE(first)), err);
+        m->num_devices = i + 1; /* so that monitor_devices_free sees it */
+        if (rc == 0)
+            rc = add(m, d, &guest_ends[i], err);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+int monitor_devices_start(struct monitor *m, struct pv_error *err)
+{
+    for (size_t i = 0; i < m->num_devices; i++) {
+        int rc = m->devices[i].disk ? disk_start(m->devices[i].disk, m->loop, err) : 0;
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+void monitor_devices_free(struct monitor *m)
+{
+    for (size_t i = 0; i < m->num_devices; i++) {
+        struct monitor_device *d = &m->devices[i];
+        virtio_vhost_user_free(pv_take_ptr(d->transport));
+        virtio_device_free(pv_take_ptr(d->device));
+        disk_close(pv_take_ptr(d->disk));
+    }
+    m->num_devices = 0;
+    m->vsock = NULL;
+}

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * internal.h: the one machine of this process, as the files of this folder share it.
+ *
+ * Everything runs on the one event loop; disk workers speak with it through their descriptors.
+ */
+#ifndef MONITOR_INTERNAL_H
+#define MONITOR_INTERNAL_H
+
+#include "base/loop.h"
+#include "disk/disk.h"
+#include "engine/engine.h"
+#include "jail/cgroup.h"
+#include "jail/walls.h"
+#include "memory/memory.h"
+#include "monitor/console.h"
+#include "monitor/log.h"
+#include "virtio/device.h"
+#include "wire/machine.h"
+#include "wire/stream.h"
+
+#include <stdbool.h>
+
+#define MONITOR_SPEC_FD 3
+#define MONITOR_READY_FD 4
+#define MONITOR_LOCK_FD 5
+/* In the run directory, which is the current directory. */
+#define MONITOR_CONTROL_SOCKET "control.sock"
+#define MONITOR_VSOCK_SOCKET "vsock.sock"
+
+#define MONITOR_DEVICES_MAX (WIRE_MACHINE_DISKS_MAX + 3)
+#define MONITOR_CLIENTS_MAX 64
+
+/* The life of a machine. It only moves forward. */
+enum monitor_phase {
+    MONITOR_BOOTING,  /* the guest kernel starts; the agent has not spoken yet */
+    MONITOR_SETUP,    /* the agent prepares the root */
+    MONITOR_READY,    /* the root is there; the main process waits for its primary client */
+    MONITOR_RUNNING,  /* the main process was asked for */
+    MONITOR_STOPPING, /* the main process ended: the machine powers off */
+    MONITOR_ENDED,    /* the guest kernel is gone */
+};
+
+struct monitor_client;
+struct virtio_vhost_user;
+
+/* A device of the machine and what belongs to it. */
+struct monitor_device {
+    char name[16]; /* "blk0" */
+    struct virtio_device *device;
+    struct virtio_vhost_user *transport;
+    struct disk *disk; /* only blk */
+    struct monitor *m;
+};
+
+struct monitor {
+    struct pv_loop *loop;
+    struct wire_machine spec;
+    int state_dirfd;
+
+    struct memory *memory;
+    struct monitor_device devices[MONITOR_DEVICES_MAX]; /* in the guest's order */
+    size_t num_devices;
+    struct virtio_device *vsock; /* one of them; borrowed */
+    struct engine *engine;
+    struct jail_cgroup *cgroup;
+    struct jail_walls monitor_walls, limit_walls; /* the guest's are the engine's */
+
+    struct monitor_log *log;
+    struct monitor_console *console;
+
+    enum monitor_phase phase;
+    bool guest_gone;
+    int exit_code;      /* of the main process; -1 while unknown */
+    char failure[2048]; /* why the machine failed; empty while it did not */
+    bool oom_killed;
+    char oom_text[256];
+    uint64_t started_ns, finished_ns; /* CLOCK_REALTIME */
+    uint64_t begin_ns, agent_ns;      /* CLOCK_MONOTONIC: our start, the agent's first word */
+    pid_t pid;                        /* ours, as the host knows it */
+    uint64_t pid_start_time, guest_start_time; /* clock ticks, see state.c */
+    struct pv_strv cgroup_paths;
+
+    /* agent.c */
+    struct wire_stream *setup;
+    struct pv_loop_source *boot_timer;
+
+    /* workload.c: the main process */
+    struct wire_stream *session;
+    bool started; /* SESSION_STARTED came: it can get signals */
+    int pending_signal;
+    char start_failure[512]; /* why the main process did not start: the workload's fault */
+    bool session_paused;
+    struct pv_loop_source
+        *stop_timer; /* grace after STOP, then after SIGKILL, then after power-off*/
+    enum { STOP_NONE, STOP_TERM, STOP_KILL, STOP_POWER } stop_step;
+
+    /* control.c */
+    int control_fd;
+    struct pv_loop_source *control_source;
+    struct pv_loop_source *last_words_timer;
+    struct monitor_client *clients[MONITOR_CLIENTS_MAX];
+    bool primary_attached, stdin_taken;
+
+    /* stats.c */
+    struct pv_loop_source *stats_timer;
+    bool stats_asked;
+    struct monitor_client *stats_clients[MONITOR_CLIENTS_MAX]; /* who wait for the guest's answer */
+};
+
+/* devices.c: makes all devices that the description names, each with its transport. Fills
+ * guest_ends (owned by the caller, as many as m->num_devices) for the engine. */
+int monitor_devices_make(struct monitor *m, int guest_ends[MONITOR_DEVICES_MAX],
+                         struct pv_error *err);
+/* Starts the disks' workers: inside the jail, which needs a single thread before. */
+int monitor_devices_start(struct monitor *m, struct pv_error *err);
+void monitor_devices_free(struct monitor *m);
+
+/* build.c: opens, creates and starts everything that the description names, and ends inside the
+ * jail. On failure the process has to end; nothing outside it stays. */
+int monitor_build(struct monitor *m, struct pv_error *err);
+/* Frees what monitor_build made, also half of it. */
+void monitor_destroy(struct monitor *m);
+
+/* jail.c */
+int monitor_jail_enter(struct monitor *m, struct pv_error *err);
+
+/* state.c: writes state.json as things are now. Failures are logged. */
+void monitor_state_write(struct monitor *m);
+/* The same as JSON; the caller frees. NULL when out of memory. */
+struct pv_json *monitor_state_json(const struct monitor *m);
+
+/* life.c */
+int monitor_life_init(struct monitor *m, struct pv_error *err);
+/* The machine cannot go on: notes why (the first reason stays) and ends the guest at once. */
+void monitor_life_fail(struct monitor *m, const char *fmt, ...) PV_PRINTF(2, 3);
+/* The main process ended with this code: power off. */
+void monitor_life_main_ended(struct monitor *m, int exit_code);
+/* The guest kernel process ended (status as waitpid gives it). */
+void monitor_life_guest_ended(void *data, int status);
+/* Orderly stop: signo to the main process, SIGKILL after grace_ms, then power-off. */
+void monitor_life_stop(struct monitor *m, int signo, uint32_t grace_ms);
+/* The end, at once. */
+void monitor_life_kill(struct monitor *m);
+
+/* agent.c: the set-up connection. */
+int monitor_agent_listen(struct monitor *m, struct pv_error *err);
+void monitor_agent_shutdown(struct monitor *m, uint32_t grace_ms);
+/* Asks for guest statistics; monitor_stats_arrived gets the answer. -ENOTCONN without an agent. */
+int monitor_agent_ask_stats(struct monitor *m);
+
+/* workload.c: the main process's session. */
+void monitor_workload_start(struct monitor *m);
+void monitor_workload_signal(struct monitor *m, int signo);
+int monitor_workload_stdin(struct monitor *m, const void *bytes, size_t len);
+void monitor_workload_stdin_eof(struct monitor *m);
+void monitor_workload_resize(struct monitor *m, const void *payload, size_t len);
+/* Some client can take output again. */
+void monitor_workload_resume(struct monitor *m);
+
+/* control.c */
+int monitor_control_listen(struct monitor *m, struct pv_error *err);
+/* Sends a session frame to all attached clients; true when one of them is full. */
+bool monitor_control_broadcast(struct monitor *m, uint16_t type, const void *payload, size_t len);
+bool monitor_control_any_full(const struct monitor *m);
+/* Passes the agent's credit for stdin on to the client that has it. */
+void monitor_control_credit(struct monitor *m, uint32_t bytes);
+/* The machine has ended: tells everybody and stops the loop when they have read it. */
+void monitor_control_ended(struct monitor *m);
+/* Frees all clients. */
+void monitor_control_close(struct monitor *m);
+
+/* stats.c */
+/* Answers the client with counters, and with the guest's own statistics as soon as it tells them.
+ */
+void monitor_stats_request(struct monitor *m, struct monitor_client *client);
+void monitor_stats_arrived(struct monitor *m, const uint8_t *json, size_t len);
+void monitor_stats_forget(struct monitor *m, struct monitor_client *client);
+/* control.c: answers a request. */
+void monitor_control_reply_json(struct monitor_client *client, const struct pv_json *json);
+
+#endif

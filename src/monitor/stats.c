@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * stats.c: what the machine uses: seen from outside (memory file, cgroup, devices) and, when the
+ * agent answers in time, from inside (memory, processes).
+ *
+ * The guest's part is passed on as JSON that was parsed once (so it is JSON, and bounded); what its
+ * numbers say is the guest's word.
+ */
+#include "monitor/internal.h"
+
+#include "base/counter.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* A guest that is busy answers late; `stats` shows then what the host sees. */
+#define ANSWER_TIMEOUT_NS (1000ull * 1000000)
+
+static int add_group(struct pv_json *devices, const struct pv_counter_group *group)
+{
+    struct pv_json *o = pv_json_new_object();
+    int rc = o ? 0 : -ENOMEM;
+    for (size_t i = 0; i < group->count && rc == 0; i++)
+        rc = pv_json_add_u64(o, group->labels[i], group->values[i]);
+    if (rc < 0) {
+        pv_json_free(o);
+        return rc;
+    }
+    return pv_json_add(devices, group->name, o);
+}
+
+static int add_devices(struct pv_json *parent, const struct monitor *m)
+{
+    struct pv_json *devices = pv_json_new_object();
+    int rc = devices ? 0 : -ENOMEM;
+    for (size_t i = 0; i < m->num_devices && rc == 0; i++) {
+        struct pv_counter_group group;
+        virtio_device_get_counters(m->devices[i].device, m->devices[i].name, &group);
+        rc = add_group(devices, &group);
+    }
+    if (rc < 0) {
+        pv_json_free(devices);
+        return rc;
+    }
+    return pv_json_add(parent, "devices", devices);
+}
+
+static int add_usage(struct pv_json *o, const struct monitor *m)
+{
+    struct jail_cgroup_usage usage = {0};
+    uint64_t in_use = 0;
+    int rc = pv_json_add_u64(o, "memory_bytes", m->spec.memory_bytes);
+    if (rc == 0 && memory_get_in_use(m->memory, &in_use) == 0)
+        rc = pv_json_add_u64(o, "memory_used_bytes", in_use);
+    if (rc == 0)
+        rc = pv_json_add_u64(o, "cpus", m->spec.cpus);
+    if (rc < 0 || jail_cgroup_usage(m->cgroup, &usage, NULL) < 0)
+        return rc;
+    if (usage.has_cpu)
+        rc = pv_json_add_u64(o, "cpu_ns", usage.cpu_ns);
+    if (rc == 0 && usage.has_memory)
+        rc = pv_json_add_u64(o, "cgroup_memory_bytes", usage.memory_bytes);
+    if (rc == 0 && usage.has_pids)
+        rc = pv_json_add_u64(o, "host_processes", usage.pids);
+    return rc;
+}
+
+/* guest: taken; NULL when the agent did not answer. */
+static struct pv_json *build(const struct monitor *m, struct pv_json *guest)
+{
+    struct pv_json *o = pv_json_new_object();
+    int rc = o ? add_usage(o, m) : -ENOMEM;
+    if (rc == 0)
+        rc = add_devices(o, m);
+    if (rc == 0)
+        rc = pv_json_add_u64(o, "log_bytes_lost", monitor_log_lost(m->log));
+    if (rc == 0 && guest)
+        rc = pv_json_add(o, "guest", pv_take_ptr(guest));
+    pv_json_free(guest);
+    if (rc == 0)
+        return o;
+    pv_json_free(o);
+    return NULL;
+}
+
+static void answer_all(struct monitor *m, struct pv_json *guest)
+{
+    m->stats_asked = false;
+    pv_loop_arm(m->stats_timer, 0);
+    pv_auto(pv_json) struct pv_json *json = build(m, guest);
+    for (size_t i = 0; i < MONITOR_CLIENTS_MAX; i++) {
+        struct monitor_client *client = pv_take_ptr(m->stats_clients[i]);
+        if (client)
+            monitor_control_reply_json(client, json);
+    }
+}
+
+static void on_timeout(void *data)
+{
+    answer_all(data, NULL);
+}
+
+void monitor_stats_request(struct monitor *m, struct monitor_client *client)
+{
+    if (!m->stats_timer)
+        m->stats_timer = pv_loop_add_timer(m->loop, on_timeout, m);
+    for (size_t i = 0; i < MONITOR_CLIENTS_MAX; i++) {
+        if (m->stats_clients[i] && m->stats_clients[i] != client)
+            continue;
+        m->stats_clients[i] = client;
+        break;
+    }
+    if (m->stats_asked)
+        return;
+    if (!m->stats_timer || monitor_agent_ask_stats(m) < 0) {
+        answer_all(m, NULL);
+        return;
+    }
+    m->stats_asked = true;
+    pv_loop_arm(m->stats_timer, ANSWER_TIMEOUT_NS);
+}
+
+void monitor_stats_arrived(struct monitor *m, const uint8_t *json, size_t len)
+{
+    struct pv_json *guest = NULL;
+    struct pv_error err = PV_ERROR_INIT;
+    if (!m->stats_asked)
+        return; /* late: everybody has an answer */
+    if (pv_json_parse((const char *)json, len, &guest, &err) < 0)
+        pv_log(PV_LOG_INFO, "agent: statistics: %s", err.text);
+    answer_all(m, guest);
+}
+
+void monitor_stats_forget(struct monitor *m, struct monitor_client *client)
+{
+    for (size_t i = 0; i < MONITOR_CLIENTS_MAX; i++)
+        if (m->stats_clients[i] == client)
+            m->stats_clients[i] = NULL;
+}
