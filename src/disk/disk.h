@@ -50,8 +50,9 @@ struct disk_request {
  * path, the cause and a way out: -EINVAL when it is neither a regular file nor a block device or
  * is smaller than a sector, -EBUSY when another machine has it. The caller owns *ret_disk. */
 int disk_open(const char *path, bool read_only, struct disk **ret_disk, struct pv_error *err);
-/* Waits for the requests in flight (their done is not called), ends the thread, closes. */
-void disk_close(struct disk *disk); /* accepts NULL */
+/* Waits for the requests in flight and calls their done, ends the thread, closes. What the requests
+ * point to must live until then. Accepts NULL. */
+void disk_close(struct disk *disk);
 PV_DEFINE_AUTO(disk, struct disk *, disk_close)
 
 /* Starts the worker thread and watches its completions in `loop` (borrowed, must outlive the

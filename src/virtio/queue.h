@@ -65,11 +65,12 @@ bool virtio_queue_is_enabled(const struct virtio_queue *q);
 /* Takes the next available chain.
  *   1        *ret_chain is filled;
  *   0        none (or the queue is not enabled): the guest will kick for the next one;
- *   -ELOOP   the chain is longer than the queue, or than its indirect table;
+ *   -ELOOP   the chain is longer than the queue, or than its indirect table, or with it longer
+ *            than size_max;
  *   -EFAULT  a buffer or indirect table is not in guest memory, or wraps;
- *   -EINVAL  an index is beyond the queue; a readable buffer follows a writable one; an indirect
- *            table that was not negotiated, is nested, empty, longer than the queue or no multiple
- *            of 16 bytes;
+ *   -EINVAL  an index is beyond the table; a readable buffer follows a writable one; an indirect
+ *            table that was not negotiated, is nested, has a successor, is empty, longer than
+ *            size_max or no multiple of 16 bytes;
  *   -EEXIST  the guest made available a chain that it has not got back;
  *   -EOVERFLOW the available index ran away by more than the queue's size.
  * After an error the queue is broken: further pops return the same error. */

@@ -24,9 +24,9 @@ struct virtio_vhost_user_options {
     /* Accept eventfds as call descriptors. A front end could make a write to one of them block, so
      * this is only for a front end that is a trusted program; a guest kernel passes sockets. */
     bool trust_call_fds;
-    /* The guest broke the protocol or a ring; `reason` is one constant line. Called once, from the
-     * loop; the connection is closed and the device reset already. The object may be freed from
-     * within the call. */
+    /* The guest broke the protocol or a ring; `reason` is one constant line. Called once, on a
+     * later turn of the loop; the connection is closed and the device reset already. Connection and
+     * device may be freed from within the call. */
     void (*on_broken)(void *data, const char *reason);
     /* The guest closed its end in an orderly way (it ended). As on_broken otherwise. */
     void (*on_closed)(void *data);

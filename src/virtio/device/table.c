@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * table.c: all device classes, in the order in which help and documents show them.
+ */
+#include "virtio/device.h"
+
+#include "virtio/device/blk.h"
+#include "virtio/device/console.h"
+#include "virtio/device/rng.h"
+#include "virtio/device/vsock.h"
+
+#include <string.h>
+
+const struct virtio_device_class *const virtio_device_classes[] = {
+    &virtio_blk_class, &virtio_console_class, &virtio_rng_class, &virtio_vsock_class, NULL,
+};
+
+const struct virtio_device_class *virtio_device_class_find(const char *name)
+{
+    for (unsigned i = 0; virtio_device_classes[i]; i++)
+        if (strcmp(virtio_device_classes[i]->name, name) == 0)
+            return virtio_device_classes[i];
+    return NULL;
+}
