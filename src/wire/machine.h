@@ -21,8 +21,8 @@ struct wire_disk {
 };
 
 struct wire_machine {
-    char *id;   /* 64 lower-case hex digits */
-    char *name; /* pv_str_is_name */
+    char *id;                  /* 64 lower-case hex digits */
+    char *name;                /* pv_str_is_name */
     char *state_dir, *run_dir; /* existing directories of this instance */
     char *kernel, *initramfs;  /* files */
     uint64_t memory_bytes;     /* 32 MiB .. 1 TiB, whole MiB */
@@ -32,12 +32,12 @@ struct wire_machine {
     uint32_t num_disks;
     struct wire_setup setup;
     struct wire_process process; /* the main process */
-    bool wait_attach;     /* start the main process only when a primary client has attached */
-    bool stdin_open;      /* the main process's stdin stays open for clients (-i); else EOF */
-    uint64_t log_bytes_max;  /* size limit of the log: it is rotated once, at half of it */
-    uint32_t uid, gid;    /* whom the jail becomes when started as root; else ignored */
-    char *extra_cmdline;  /* appended to the guest kernel's command line; NULL: nothing */
-    char *cgroup;         /* cgroup path hints chosen by the starter; NULL: none */
+    bool wait_attach;         /* start the main process only when a primary client has attached */
+    bool stdin_open;          /* the main process's stdin stays open for clients (-i); else EOF */
+    uint64_t log_bytes_max;   /* size limit of the log: it is rotated once, at half of it */
+    uint32_t uid, gid;        /* whom the jail becomes when started as root; else ignored */
+    char *extra_cmdline;      /* appended to the guest kernel's command line; NULL: nothing */
+    char *cgroup;             /* cgroup path hints chosen by the starter; NULL: none */
     uint32_t guest_log_level; /* kernel loglevel; 0: quiet */
 };
 

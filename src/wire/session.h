@@ -18,8 +18,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define WIRE_AGENT_PORT 1024u  /* the agent listens here in the guest: sessions */
-#define WIRE_SETUP_PORT 1024u  /* the agent connects here on the host (CID 2) at boot: setup.h */
+#define WIRE_AGENT_PORT 1024u /* the agent listens here in the guest: sessions */
+#define WIRE_SETUP_PORT 1024u /* the agent connects here on the host (CID 2) at boot: setup.h */
 #define WIRE_GUEST_CID 3u
 #define WIRE_VERSION 1u
 

@@ -32,14 +32,14 @@ enum wire_setup_type {
 };
 
 struct wire_setup {
-    char *hostname;       /* needed */
-    char *image_device;   /* "/dev/vda": the read-only image below */
-    char *image_type;     /* "squashfs", "ext4" or "erofs" */
-    char *layer_device;   /* "/dev/vdb": ext4, the writable layer; NULL: a tmpfs */
-    bool discard_layer;   /* the layer is thrown away: no need to sync it at power-off */
-    bool read_only;       /* the root is read-only (--read-only) */
+    char *hostname;     /* needed */
+    char *image_device; /* "/dev/vda": the read-only image below */
+    char *image_type;   /* "squashfs", "ext4" or "erofs" */
+    char *layer_device; /* "/dev/vdb": ext4, the writable layer; NULL: a tmpfs */
+    bool discard_layer; /* the layer is thrown away: no need to sync it at power-off */
+    bool read_only;     /* the root is read-only (--read-only) */
     struct pv_strv nameservers, searches; /* /etc/resolv.conf; both empty: the image's own file */
-    struct pv_strv hosts; /* lines added to /etc/hosts: "10.0.2.2 host" */
+    struct pv_strv hosts;                 /* lines added to /etc/hosts: "10.0.2.2 host" */
 };
 
 void wire_setup_done(struct wire_setup *s);
