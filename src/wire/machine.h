@@ -13,6 +13,11 @@
 
 #define WIRE_MACHINE_DISKS_MAX 16
 #define WIRE_MACHINE_CPUS_MAX 8
+#define WIRE_MACHINE_MEMORY_MIN (32ull << 20)
+#define WIRE_MACHINE_MEMORY_MAX (1ull << 40)
+#define WIRE_MACHINE_CMDLINE_MAX 2048
+#define WIRE_MACHINE_LOG_MIN (64ull << 10)
+#define WIRE_MACHINE_LOG_DEFAULT (64ull << 20)
 
 struct wire_disk {
     char *path;
@@ -32,17 +37,22 @@ struct wire_machine {
     uint32_t num_disks;
     struct wire_setup setup;
     struct wire_process process; /* the main process */
-    bool wait_attach;         /* start the main process only when a primary client has attached */
-    bool stdin_open;          /* the main process's stdin stays open for clients (-i); else EOF */
-    uint64_t log_bytes_max;   /* size limit of the log: it is rotated once, at half of it */
+    bool wait_attach; /* start the main process only when a primary client has attached */
+    bool stdin_open;  /* the main process's stdin stays open for clients (-i); else EOF */
+    /* Size limit of the log: it is rotated once, at half of it. At least WIRE_MACHINE_LOG_MIN;
+     * written as 0 it is read as WIRE_MACHINE_LOG_DEFAULT. */
+    uint64_t log_bytes_max;
     uint32_t uid, gid;        /* whom the jail becomes when started as root; else ignored */
     char *extra_cmdline;      /* appended to the guest kernel's command line; NULL: nothing */
     char *cgroup;             /* cgroup path hints chosen by the starter; NULL: none */
-    uint32_t guest_log_level; /* kernel loglevel; 0: quiet */
+    uint32_t guest_log_level; /* kernel loglevel, up to 8; 0: quiet */
 };
 
 void wire_machine_done(struct wire_machine *m);
+/* Reads and validates; unknown keys are refused by name. On failure *m is left done. */
 int wire_machine_read(const struct pv_json *json, struct wire_machine *m, struct pv_error *err);
+/* The machine as JSON, with keys named as the fields; the caller frees. NULL when out of memory.
+ * Nothing is validated: the reader does. */
 struct pv_json *wire_machine_write(const struct wire_machine *m);
 
 #endif

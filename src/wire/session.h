@@ -42,9 +42,13 @@ enum wire_session_type {
 };
 #define WIRE_SESSION_STDIN_WINDOW (128u * 1024)
 
+#define WIRE_PROCESS_STRINGS_MAX 4096u        /* of args, and of env */
+#define WIRE_PROCESS_BYTES_MAX (1024u * 1024) /* of args and env together, with their NULs */
+
 /* The process settings of the OCI runtime specification (config.md, "Process"), as far as they are
- * carried. user.username may be set instead of uid/gid: "name", "name:group", "uid:gid" as in
- * Docker's --user; the agent resolves it in the guest's /etc/passwd and /etc/group. */
+ * carried; a setting that is not carried is refused by name rather than dropped. user.username may
+ * be set instead of uid/gid: "name", "name:group", "uid:gid" as in Docker's --user; the agent
+ * resolves it in the guest's /etc/passwd and /etc/group. All strings are UTF-8, as JSON demands. */
 struct wire_process {
     struct pv_strv args; /* at least one */
     struct pv_strv env;  /* NAME=value */

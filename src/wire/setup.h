@@ -42,8 +42,15 @@ struct wire_setup {
     struct pv_strv hosts;                 /* lines added to /etc/hosts: "10.0.2.2 host" */
 };
 
+#define WIRE_SETUP_NAMESERVERS_MAX 8
+#define WIRE_SETUP_SEARCHES_MAX 32
+#define WIRE_SETUP_HOSTS_MAX 256
+
 void wire_setup_done(struct wire_setup *s);
+/* Reads and validates; unknown keys are refused by name. On failure *s is left done. */
 int wire_setup_read(const struct pv_json *json, struct wire_setup *s, struct pv_error *err);
+/* The set-up as JSON, with keys named as the fields; the caller frees. NULL when out of memory.
+ * Nothing is validated: the reader does. */
 struct pv_json *wire_setup_write(const struct wire_setup *s);
 
 #endif

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * machine.c: the description of one machine as JSON.
+ * Trust:     whoever starts a monitor wrote it; the monitor serves nobody yet, but it may run as
+ *            root on behalf of a user, so every field is checked.
+ */
+#include "wire/machine.h"
+
+#include "wire/check_internal.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <string.h>
+
+#define ID_LENGTH 64
+#define SERIAL_MAX 20
+#define HOST_CPU_MAX 8191 /* NR_CPUS of the largest kernels, less one */
+#define LOG_LEVEL_MAX 8
+#define MIB (1ull << 20)
+
+void wire_machine_done(struct wire_machine *m)
+{
+    free(m->id);
+    free(m->name);
+    free(m->state_dir);
+    free(m->run_dir);
+    free(m->kernel);
+    free(m->initramfs);
+    free(m->extra_cmdline);
+    free(m->cgroup);
+    pv_strv_done(&m->host_cpus);
+    for (size_t i = 0; i < PV_ARRAY_SIZE(m->disks); i++) {
+        free(m->disks[i].path);
+        free(m->disks[i].serial);
+    }
+    wire_setup_done(&m->setup);
+    wire_process_done(&m->process);
+    *m = (struct wire_machine){0};
+}
+
+static int read_names(const struct pv_json *json, struct wire_machine *m, struct pv_error *err)
+{
+    int rc = pv_json_need_string(json, "id", &m->id, err);
+    if (rc == 0 && (strlen(m->id) != ID_LENGTH || strspn(m->id, "0123456789abcdef") != ID_LENGTH))
+        rc = pv_error_set(err, EINVAL, "'id': must be %d lower-case hex digits", ID_LENGTH);
+    if (rc == 0)
+        rc = pv_json_need_string(json, "name", &m->name, err);
+    if (rc == 0 && !pv_str_is_name(m->name))
+        rc =
+            pv_error_set(err, EINVAL, "'name': must be 1 to 128 letters, digits, '-', '_' and '.'");
+    return rc;
+}
+
+static int need_path(const struct pv_json *json, const char *key, char **ret_path,
+                     struct pv_error *err)
+{
+    int rc = pv_json_need_string(json, key, ret_path, err);
+    return rc < 0 ? rc : wire_check_path(key, *ret_path, err);
+}
+
+static int read_paths(const struct pv_json *json, struct wire_machine *m, struct pv_error *err)
+{
+    int rc = need_path(json, "state_dir", &m->state_dir, err);
+    if (rc == 0)
+        rc = need_path(json, "run_dir", &m->run_dir, err);
+    if (rc == 0)
+        rc = need_path(json, "kernel", &m->kernel, err);
+    if (rc == 0)
+        rc = need_path(json, "initramfs", &m->initramfs, err);
+    if (rc == 0)
+        rc = pv_json_get_string(json, "cgroup", &m->cgroup, err);
+    return rc < 0 ? rc : wire_check_path("cgroup", m->cgroup, err);
+}
+
+static int read_host_cpus(const struct pv_json *json, struct wire_machine *m, struct pv_error *err)
+{
+    int rc = pv_json_get_strv(json, "host_cpus", &m->host_cpus, err);
+    if (rc < 0)
+        return rc;
+    if (m->host_cpus.count && m->host_cpus.count != m->cpus)
+        return pv_error_set(err, EINVAL, "'host_cpus': %zu of them for %u CPUs", m->host_cpus.count,
+                            m->cpus);
+    for (size_t i = 0; i < m->host_cpus.count; i++) {
+        uint64_t cpu;
+        if (pv_str_to_u64(m->host_cpus.items[i], 0, HOST_CPU_MAX, &cpu) < 0)
+            return pv_error_set(err, EINVAL, "'host_cpus': '%.100s' is no CPU number",
+                                m->host_cpus.items[i]);
+    }
+    return 0;
+}
+
+static int read_sizes(const struct pv_json *json, struct wire_machine *m, struct pv_error *err)
+{
+    int rc = pv_json_need_u64(json, "memory_bytes", WIRE_MACHINE_MEMORY_MIN,
+                              WIRE_MACHINE_MEMORY_MAX, &m->memory_bytes, err);
+    if (rc == 0 && m->memory_bytes % MIB)
+        rc = pv_error_set(err, EINVAL, "'memory_bytes': must be whole MiB");
+    uint64_t cpus = 0;
+    if (rc == 0)
+        rc = pv_json_need_u64(json, "cpus", 1, WIRE_MACHINE_CPUS_MAX, &cpus, err);
+    m->cpus = (uint32_t)cpus;
+    m->log_bytes_max = WIRE_MACHINE_LOG_DEFAULT;
+    if (rc == 0)
+        rc = pv_json_get_u64(json, "log_bytes_max", WIRE_MACHINE_LOG_MIN, UINT64_MAX / 2,
+                             &m->log_bytes_max, err);
+    return rc < 0 ? rc : read_host_cpus(json, m, err);
+}
+
+static int read_disk(const struct pv_json *json, struct wire_disk *disk, struct pv_error *err)
+{
+    static const char *const keys[] = {"path", "read_only", "serial"};
+    int rc = wire_check_keys(json, keys, PV_ARRAY_SIZE(keys), err);
+    if (rc == 0)
+        rc = need_path(json, "path", &disk->path, err);
+    if (rc == 0)
+        rc = pv_json_get_bool(json, "read_only", &disk->read_only, err);
+    if (rc == 0)
+        rc = pv_json_get_string(json, "serial", &disk->serial, err);
+    return rc < 0 ? rc : wire_check_text("serial", disk->serial, SERIAL_MAX, false, err);
+}
+
+static int read_disks(const struct pv_json *json, struct wire_machine *m, struct pv_error *err)
+{
+    const struct pv_json *disks = pv_json_get(json, "disks");
+    size_t count = pv_json_array_length(disks);
+    struct pv_strv none = {0};
+    if (disks && !count && pv_json_get_strv(json, "disks", &none, NULL) < 0)
+        return pv_error_set(err, EINVAL, "'disks': expected a list");
+    if (count > WIRE_MACHINE_DISKS_MAX)
+        return pv_error_set(err, E2BIG, "'disks': more than %d", WIRE_MACHINE_DISKS_MAX);
+
+    for (size_t i = 0; i < count; i++) {
+        m->num_disks++;
+        int rc = read_disk(pv_json_array_at(disks, i), &m->disks[i], err);
+        if (rc < 0)
+            return pv_error_prefix(err, "'disks': number %zu", i);
+    }
+    return 0;
+}
+
+static int need_object(const struct pv_json *json, const char *key, const struct pv_json **ret,
+                       struct pv_error *err)
+{
+    *ret = pv_json_get(json, key);
+    return *ret ? 0 : pv_error_set(err, EINVAL, "'%s': missing", key);
+}
+
+/* The set-up names disks by the guest's names: vda is the first. */
+static int check_disk_exists(const struct wire_machine *m, const char *key, const char *device,
+                             struct pv_error *err)
+{
+    if (!device || !pv_str_starts_with(device, "/dev/vd") || !islower((unsigned char)device[7]))
+        return 0;
+    if ((uint32_t)(device[7] - 'a') >= m->num_disks)
+        return pv_error_set(err, EINVAL, "'%s': %s is not among the %u disks", key, device,
+                            m->num_disks);
+    return 0;
+}
+
+static int read_parts(const struct pv_json *json, struct wire_machine *m, struct pv_error *err)
+{
+    const struct pv_json *part;
+    int rc = need_object(json, "setup", &part, err);
+    if (rc == 0)
+        rc = wire_setup_read(part, &m->setup, err);
+    if (rc == 0)
+        rc = check_disk_exists(m, "image_device", m->setup.image_device, err);
+    if (rc == 0)
+        rc = check_disk_exists(m, "layer_device", m->setup.layer_device, err);
+    if (rc == 0)
+        rc = need_object(json, "process", &part, err);
+    return rc < 0 ? rc : wire_process_read(part, &m->process, err);
+}
+
+static int read_switches(const struct pv_json *json, struct wire_machine *m, struct pv_error *err)
+{
+    int rc = pv_json_get_bool(json, "wait_attach", &m->wait_attach, err);
+    if (rc == 0)
+        rc = pv_json_get_bool(json, "stdin_open", &m->stdin_open, err);
+    if (rc == 0)
+        rc = wire_check_get_u32(json, "uid", 0, UINT32_MAX - 1, &m->uid, err);
+    if (rc == 0)
+        rc = wire_check_get_u32(json, "gid", 0, UINT32_MAX - 1, &m->gid, err);
+    if (rc == 0)
+        rc = pv_json_get_string(json, "extra_cmdline", &m->extra_cmdline, err);
+    if (rc == 0)
+        rc =
+            wire_check_text("extra_cmdline", m->extra_cmdline, WIRE_MACHINE_CMDLINE_MAX, true, err);
+    return rc < 0 ? rc
+                  : wire_check_get_u32(json, "guest_log_level", 0, LOG_LEVEL_MAX,
+                                       &m->guest_log_level, err);
+}
+
+static int read_fields(const struct pv_json *json, struct wire_machine *m, struct pv_error *err)
+{
+    static const char *const keys[] = {
+        "id",          "name",       "state_dir", "run_dir", "kernel",        "initramfs",
+        "cgroup",      "cpus",       "host_cpus", "disks",   "memory_bytes",  "log_bytes_max",
+        "setup",       "process",    "uid",       "gid",     "extra_cmdline", "guest_log_level",
+        "wait_attach", "stdin_open",
+    };
+    int rc = wire_check_keys(json, keys, PV_ARRAY_SIZE(keys), err);
+    if (rc == 0)
+        rc = read_names(json, m, err);
+    if (rc == 0)
+        rc = read_paths(json, m, err);
+    if (rc == 0)
+        rc = read_sizes(json, m, err);
+    if (rc == 0)
+        rc = read_disks(json, m, err);
+    if (rc == 0)
+        rc = read_parts(json, m, err);
+    return rc < 0 ? rc : read_switches(json, m, err);
+}
+
+int wire_machine_read(const struct pv_json *json, struct wire_machine *m, struct pv_error *err)
+{
+    *m = (struct wire_machine){0};
+    int rc = read_fields(json, m, err);
+    if (rc < 0) {
+        wire_machine_done(m);
+        return pv_error_prefix(err, "machine description");
+    }
+    return 0;
+}
+
+static int add_disks(struct pv_json *json, const struct wire_machine *m)
+{
+    struct pv_json *disks = pv_json_new_array();
+    if (!disks)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < m->num_disks; i++) {
+        struct pv_json *disk = pv_json_new_object();
+        if (!disk || pv_json_add(disks, NULL, disk) < 0 ||
+            pv_json_add_string(disk, "path", m->disks[i].path) < 0 ||
+            pv_json_add_bool(disk, "read_only", m->disks[i].read_only) < 0 ||
+            pv_json_add_string(disk, "serial", m->disks[i].serial) < 0) {
+            pv_json_free(disks);
+            return -ENOMEM;
+        }
+    }
+    return pv_json_add(json, "disks", disks);
+}
+
+static int add_strings(struct pv_json *json, const struct wire_machine *m)
+{
+    if (pv_json_add_string(json, "id", m->id) < 0 ||
+        pv_json_add_string(json, "name", m->name) < 0 ||
+        pv_json_add_string(json, "state_dir", m->state_dir) < 0 ||
+        pv_json_add_string(json, "run_dir", m->run_dir) < 0 ||
+        pv_json_add_string(json, "kernel", m->kernel) < 0 ||
+        pv_json_add_string(json, "initramfs", m->initramfs) < 0 ||
+        pv_json_add_string(json, "extra_cmdline", m->extra_cmdline) < 0 ||
+        pv_json_add_string(json, "cgroup", m->cgroup) < 0)
+        return -ENOMEM;
+    return 0;
+}
+
+static int add_numbers(struct pv_json *json, const struct wire_machine *m)
+{
+    if (pv_json_add_u64(json, "memory_bytes", m->memory_bytes) < 0 ||
+        pv_json_add_u64(json, "cpus", m->cpus) < 0 ||
+        pv_json_add_strv(json, "host_cpus", &m->host_cpus) < 0 ||
+        pv_json_add_bool(json, "wait_attach", m->wait_attach) < 0 ||
+        pv_json_add_bool(json, "stdin_open", m->stdin_open) < 0 ||
+        pv_json_add_u64(json, "uid", m->uid) < 0 || pv_json_add_u64(json, "gid", m->gid) < 0 ||
+        pv_json_add_u64(json, "guest_log_level", m->guest_log_level) < 0)
+        return -ENOMEM;
+    return m->log_bytes_max ? pv_json_add_u64(json, "log_bytes_max", m->log_bytes_max) : 0;
+}
+
+struct pv_json *wire_machine_write(const struct wire_machine *m)
+{
+    pv_auto(pv_json) struct pv_json *json = pv_json_new_object();
+    if (!json || add_strings(json, m) < 0 || add_numbers(json, m) < 0 || add_disks(json, m) < 0 ||
+        pv_json_add(json, "setup", wire_setup_write(&m->setup)) < 0 ||
+        pv_json_add(json, "process", wire_process_write(&m->process)) < 0)
+        return NULL;
+    return pv_take_ptr(json);
+}

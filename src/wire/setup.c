@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * setup.c: the set-up of a machine as JSON.
+ * Trust:   written by whoever starts the machine, but checked by the monitor and by the agent.
+ */
+#include "wire/setup.h"
+
+#include "wire/check_internal.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <errno.h>
+#include <string.h>
+
+#define HOSTNAME_MAX 64 /* __NEW_UTS_LEN */
+#define DEVICE_MAX 32
+#define DOMAIN_MAX 253
+#define HOST_LINE_MAX 1024
+
+void wire_setup_done(struct wire_setup *s)
+{
+    free(s->hostname);
+    free(s->image_device);
+    free(s->image_type);
+    free(s->layer_device);
+    pv_strv_done(&s->nameservers);
+    pv_strv_done(&s->searches);
+    pv_strv_done(&s->hosts);
+    *s = (struct wire_setup){0};
+}
+
+static int check_hostname(const char *name, struct pv_error *err)
+{
+    if (!pv_str_is_name(name) || strlen(name) > HOSTNAME_MAX)
+        return pv_error_set(err, EINVAL,
+                            "'hostname': must be 1 to %d letters, digits, '-', '_' and '.'",
+                            HOSTNAME_MAX);
+    return 0;
+}
+
+/* A plain name below /dev: nothing that walks elsewhere. */
+static int check_device(const char *key, const char *path, struct pv_error *err)
+{
+    if (!path)
+        return 0;
+    bool plain = pv_str_starts_with(path, "/dev/") && path[5] && strlen(path) <= DEVICE_MAX;
+    for (const char *c = path + 5; plain && *c; c++)
+        plain = islower((unsigned char)*c) || isdigit((unsigned char)*c);
+    if (!plain)
+        return pv_error_set(err, EINVAL, "'%s': must be a device such as /dev/vda", key);
+    return 0;
+}
+
+static int check_image_type(const char *type, struct pv_error *err)
+{
+    static const char *const types[] = {"squashfs", "ext4", "erofs"};
+    for (size_t i = 0; i < PV_ARRAY_SIZE(types); i++)
+        if (strcmp(type, types[i]) == 0)
+            return 0;
+    return pv_error_set(err, EINVAL, "'image_type': must be squashfs, ext4 or erofs");
+}
+
+static int check_count(const char *key, const struct pv_strv *list, size_t max,
+                       struct pv_error *err)
+{
+    if (list->count > max)
+        return pv_error_set(err, E2BIG, "'%s': more than %zu", key, max);
+    return 0;
+}
+
+static bool is_address(const char *text)
+{
+    uint8_t bytes[16];
+    return inet_pton(AF_INET, text, bytes) == 1 || inet_pton(AF_INET6, text, bytes) == 1;
+}
+
+static int check_nameservers(const struct pv_strv *list, struct pv_error *err)
+{
+    int rc = check_count("nameservers", list, WIRE_SETUP_NAMESERVERS_MAX, err);
+    for (size_t i = 0; rc == 0 && i < list->count; i++)
+        if (!is_address(list->items[i]))
+            rc = pv_error_set(err, EINVAL, "'nameservers': '%.100s' is no IP address",
+                              list->items[i]);
+    return rc;
+}
+
+static int check_searches(const struct pv_strv *list, struct pv_error *err)
+{
+    int rc = check_count("searches", list, WIRE_SETUP_SEARCHES_MAX, err);
+    for (size_t i = 0; rc == 0 && i < list->count; i++) {
+        rc = wire_check_text("searches", list->items[i], DOMAIN_MAX, false, err);
+        if (rc == 0 && strpbrk(list->items[i], " #;"))
+            rc = pv_error_set(err, EINVAL, "'searches': '%.100s' is no domain", list->items[i]);
+    }
+    return rc;
+}
+
+/* "address name...": one line of /etc/hosts, and only one. */
+static int check_host(const char *line, struct pv_error *err)
+{
+    int rc = wire_check_text("hosts", line, HOST_LINE_MAX, false, err);
+    if (rc < 0)
+        return rc;
+    char address[INET6_ADDRSTRLEN];
+    size_t len = strcspn(line, " ");
+    size_t name = len + strspn(line + len, " ");
+    if (len < sizeof(address)) {
+        memcpy(address, line, len);
+        address[len] = '\0';
+        if (is_address(address) && line[name] && !strchr(line, '#'))
+            return 0;
+    }
+    return pv_error_set(err, EINVAL, "'hosts': '%.100s' is not 'ADDRESS NAME...'", line);
+}
+
+static int check_hosts(const struct pv_strv *list, struct pv_error *err)
+{
+    int rc = check_count("hosts", list, WIRE_SETUP_HOSTS_MAX, err);
+    for (size_t i = 0; rc == 0 && i < list->count; i++)
+        rc = check_host(list->items[i], err);
+    return rc;
+}
+
+static int check_fields(const struct wire_setup *s, struct pv_error *err)
+{
+    int rc = check_hostname(s->hostname, err);
+    if (rc == 0)
+        rc = check_device("image_device", s->image_device, err);
+    if (rc == 0)
+        rc = check_image_type(s->image_type, err);
+    if (rc == 0)
+        rc = check_device("layer_device", s->layer_device, err);
+    if (rc == 0 && s->layer_device && strcmp(s->layer_device, s->image_device) == 0)
+        rc = pv_error_set(err, EINVAL, "'layer_device': is the image's device");
+    if (rc == 0)
+        rc = check_nameservers(&s->nameservers, err);
+    if (rc == 0)
+        rc = check_searches(&s->searches, err);
+    return rc < 0 ? rc : check_hosts(&s->hosts, err);
+}
+
+static int read_fields(const struct pv_json *json, struct wire_setup *s, struct pv_error *err)
+{
+    static const char *const keys[] = {"hostname",      "image_device", "image_type",
+                                       "layer_device",  "nameservers",  "searches",
+                                       "discard_layer", "read_only",    "hosts"};
+    int rc = wire_check_keys(json, keys, PV_ARRAY_SIZE(keys), err);
+    if (rc == 0)
+        rc = pv_json_need_string(json, "hostname", &s->hostname, err);
+    if (rc == 0)
+        rc = pv_json_need_string(json, "image_device", &s->image_device, err);
+    if (rc == 0)
+        rc = pv_json_need_string(json, "image_type", &s->image_type, err);
+    if (rc == 0)
+        rc = pv_json_get_string(json, "layer_device", &s->layer_device, err);
+    if (rc == 0)
+        rc = pv_json_get_bool(json, "discard_layer", &s->discard_layer, err);
+    if (rc == 0)
+        rc = pv_json_get_bool(json, "read_only", &s->read_only, err);
+    if (rc == 0)
+        rc = pv_json_get_strv(json, "nameservers", &s->nameservers, err);
+    if (rc == 0)
+        rc = pv_json_get_strv(json, "searches", &s->searches, err);
+    if (rc == 0)
+        rc = pv_json_get_strv(json, "hosts", &s->hosts, err);
+    return rc < 0 ? rc : check_fields(s, err);
+}
+
+int wire_setup_read(const struct pv_json *json, struct wire_setup *s, struct pv_error *err)
+{
+    *s = (struct wire_setup){0};
+    int rc = read_fields(json, s, err);
+    if (rc < 0) {
+        wire_setup_done(s);
+        return pv_error_prefix(err, "setup");
+    }
+    return 0;
+}
+
+struct pv_json *wire_setup_write(const struct wire_setup *s)
+{
+    pv_auto(pv_json) struct pv_json *json = pv_json_new_object();
+    if (!json || pv_json_add_string(json, "hostname", s->hostname) < 0 ||
+        pv_json_add_string(json, "image_device", s->image_device) < 0 ||
+        pv_json_add_string(json, "image_type", s->image_type) < 0 ||
+        pv_json_add_string(json, "layer_device", s->layer_device) < 0 ||
+        pv_json_add_bool(json, "discard_layer", s->discard_layer) < 0 ||
+        pv_json_add_bool(json, "read_only", s->read_only) < 0 ||
+        pv_json_add_strv(json, "nameservers", &s->nameservers) < 0 ||
+        pv_json_add_strv(json, "searches", &s->searches) < 0 ||
+        pv_json_add_strv(json, "hosts", &s->hosts) < 0)
+        return NULL;
+    return pv_take_ptr(json);
+}
