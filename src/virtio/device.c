@@ -137,6 +137,11 @@ int virtio_device_set_features(struct virtio_device *dev, uint64_t features)
     return 0;
 }
 
+bool virtio_device_has_features(const struct virtio_device *dev)
+{
+    return dev->negotiated;
+}
+
 uint16_t virtio_device_get_num_queues(const struct virtio_device *dev)
 {
     return dev->class->num_queues;

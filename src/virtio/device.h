@@ -98,6 +98,8 @@ void virtio_device_get_counters(const struct virtio_device *dev, const char *nam
 uint64_t virtio_device_get_features(const struct virtio_device *dev);
 /* -EINVAL for a bit that was not offered or without VIRTIO_F_VERSION_1, -EBUSY while active. */
 int virtio_device_set_features(struct virtio_device *dev, uint64_t features);
+/* Whether set_features succeeded since the last reset. */
+bool virtio_device_has_features(const struct virtio_device *dev);
 uint16_t virtio_device_get_num_queues(const struct virtio_device *dev);
 /* Borrowed; NULL when there is no such queue. */
 struct virtio_queue *virtio_device_get_queue(struct virtio_device *dev, uint32_t index);
