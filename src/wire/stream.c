@@ -89,7 +89,7 @@ static void end(struct wire_stream *s, int error)
 /* Hands the whole messages of `in` to the owner. */
 static void deliver(struct wire_stream *s)
 {
-    while (!s->freed && !s->paused && !s->ended) {
+    while (!s->freed && !s->paused && !s->ended && !s->finishing) {
         struct wire_frame frame, message;
         int rc = wire_frame_peek(&s->in, &frame);
         if (rc == 0)
@@ -108,12 +108,12 @@ static void deliver(struct wire_stream *s)
 
 static void take_input(struct wire_stream *s)
 {
-    if (s->finishing)
-        pv_bytes_drop(&s->in, s->in.len);
-    else
+    if (!s->finishing)
         deliver(s); /* after a pause `in` may be full of frames */
     if (s->freed || s->ended || (s->paused && !s->finishing))
         return;
+    if (s->finishing)
+        pv_bytes_drop(&s->in, s->in.len);
     ssize_t n = pv_bytes_read_from(&s->in, s->fd, READ_SIZE);
     if (n == -EAGAIN)
         return;
