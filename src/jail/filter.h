@@ -55,6 +55,11 @@ PV_DEFINE_AUTO(jail_filter, struct jail_filter *, jail_filter_free)
  * copied. Allowing a call twice is fine. 0, -EINVAL, -ENOMEM. */
 int jail_filter_allow(struct jail_filter *filter, int nr, const char *reason, struct pv_error *err);
 
+/* The same by name ("read"), for lists that are shared by all architectures: a name that this
+ * architecture or this libseccomp does not know is no error, there is nothing to allow then. */
+int jail_filter_allow_name(struct jail_filter *filter, const char *name, const char *reason,
+                           struct pv_error *err);
+
 /* Allows the call when all num_args (1..6) constraints hold. Several rules for one call are
  * alternatives; a rule without constraints makes the others pointless. */
 int jail_filter_allow_args(struct jail_filter *filter, int nr, const struct jail_filter_arg *args,
