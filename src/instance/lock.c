@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * lock.c: flock(2) on folders, an open file description lock (fcntl(2)) for life: only that kind
+ * can be asked about without being taken, and passes on with the descriptor.
+ */
+#include "instance/lock.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <time.h>
+
+#define POLL_FIRST_NS 500000ull /* 0.5 ms, then longer and longer */
+#define POLL_LAST_NS 20000000ull
+
+int instance_lock_folder(int dirfd, bool wait, struct pv_error *err)
+{
+    /* Opened anew: a lock belongs to an open file description. */
+    pv_auto_fd int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return pv_error_set(err, errno, "lock: open: %s", strerror(errno));
+    while (flock(fd, wait ? LOCK_EX : LOCK_EX | LOCK_NB) < 0)
+        if (errno != EINTR)
+            return pv_error_set(err, errno, "lock: %s", strerror(errno));
+    return pv_take_fd(&fd);
+}
+
+int instance_lock_hold(int dirfd, struct pv_error *err)
+{
+    pv_auto_fd int fd =
+        openat(dirfd, INSTANCE_LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return pv_error_set(err, errno, "open '%s': %s", INSTANCE_LOCK_FILE, strerror(errno));
+    struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (fcntl(fd, F_OFD_SETLK, &all) == 0)
+        return pv_take_fd(&fd);
+    if (errno == EAGAIN || errno == EACCES)
+        return pv_error_set(err, EBUSY, "the instance is alive");
+    return pv_error_set(err, errno, "lock '%s': %s", INSTANCE_LOCK_FILE, strerror(errno));
+}
+
+bool instance_lock_is_held(int dirfd)
+{
+    pv_auto_fd int fd = openat(dirfd, INSTANCE_LOCK_FILE, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    return fd >= 0 && fcntl(fd, F_OFD_GETLK, &all) == 0 && all.l_type != F_UNLCK;
+}
+
+int instance_lock_wait(int dirfd, uint64_t timeout_ns)
+{
+    uint64_t begin = pv_time_monotonic_ns(), pause = POLL_FIRST_NS;
+    while (instance_lock_is_held(dirfd)) {
+        if (timeout_ns && pv_time_monotonic_ns() - begin >= timeout_ns)
+            return -ETIMEDOUT;
+        nanosleep(&(struct timespec){.tv_nsec = (long)pause}, NULL);
+        pause = PV_MIN(pause * 3 / 2, POLL_LAST_NS);
+    }
+    return 0;
+}

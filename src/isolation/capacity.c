@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * capacity.c: compares a machine's memory with the host's.
+ *
+ * Guest memory is a file in memory that grows as the guest touches it, so asking for more than is
+ * free now can be right; asking for more than there is cannot.
+ */
+#include "isolation/capacity.h"
+
+#include "base/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+static bool find_kib(const char *meminfo, const char *key, uint64_t *ret_bytes)
+{
+    size_t len = strlen(key);
+    for (const char *line = meminfo; line; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        unsigned long long kib;
+        if (strncmp(line, key, len) == 0 && line[len] == ':' &&
+            sscanf(line + len + 1, " %llu", &kib) == 1) {
+            *ret_bytes = (uint64_t)kib * 1024;
+            return true;
+        }
+    }
+    return false;
+}
+
+int isolation_capacity_parse(const char *meminfo, struct isolation_capacity *ret_capacity,
+                             struct pv_error *err)
+{
+    struct isolation_capacity c = {0};
+    if (!find_kib(meminfo, "MemTotal", &c.memory_total) ||
+        !find_kib(meminfo, "MemAvailable", &c.memory_available))
+        return pv_error_set(err, EINVAL, "/proc/meminfo: no MemTotal or MemAvailable");
+    find_kib(meminfo, "SwapTotal", &c.swap_total);
+    *ret_capacity = c;
+    return 0;
+}
+
+int isolation_capacity_check(const struct isolation_capacity *capacity, uint64_t memory_bytes,
+                             struct pv_strv *warnings, struct pv_error *err)
+{
+    char asked[32], have[32];
+    uint64_t all = capacity->memory_total + capacity->swap_total;
+    pv_str_from_size(memory_bytes, asked, sizeof(asked));
+    if (memory_bytes > all)
+        return pv_error_set(err, ENOMEM,
+                            "--memory %s: this host has %s of memory and swap in all; ask for less",
+                            asked, pv_str_from_size(all, have, sizeof(have)));
+    if (memory_bytes > capacity->memory_available)
+        pv_strv_add_take(
+            warnings,
+            pv_strf("--memory %s: only %s are free on this host now; the machine is killed when it "
+                    "needs more than the host can find",
+                    asked, pv_str_from_size(capacity->memory_available, have, sizeof(have))));
+    return 0;
+}
+
+int isolation_capacity_check_host(uint64_t memory_bytes, struct pv_strv *warnings,
+                                  struct pv_error *err)
+{
+    struct isolation_capacity capacity;
+    pv_auto_free char *text = NULL;
+    int rc = pv_fd_read_file(AT_FDCWD, "/proc/meminfo", 65536, &text, NULL, err);
+    if (rc == 0)
+        rc = isolation_capacity_parse(text, &capacity, err);
+    if (rc == 0)
+        rc = isolation_capacity_check(&capacity, memory_bytes, warnings, err);
+    return rc;
+}

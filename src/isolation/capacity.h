@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * capacity.h: can this host give a machine the memory it asks for?
+ */
+#ifndef ISOLATION_CAPACITY_H
+#define ISOLATION_CAPACITY_H
+
+#include "base/error.h"
+#include "base/str.h"
+
+#include <stdint.h>
+
+/* What the host has, in bytes. */
+struct isolation_capacity {
+    uint64_t memory_total, memory_available, swap_total;
+};
+
+/* Reads text in the form of /proc/meminfo. */
+int isolation_capacity_parse(const char *meminfo, struct isolation_capacity *ret_capacity,
+                             struct pv_error *err);
+/* Refuses more memory than memory and swap of this host, warns when less is free now. */
+int isolation_capacity_check(const struct isolation_capacity *capacity, uint64_t memory_bytes,
+                             struct pv_strv *warnings, struct pv_error *err);
+/* Both, for this host. */
+int isolation_capacity_check_host(uint64_t memory_bytes, struct pv_strv *warnings,
+                                  struct pv_error *err);
+
+#endif
