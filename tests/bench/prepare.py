@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one root file system in the forms that the peers take: Paravane a squashfs image, containers a
+directory, stock UML an ext4 file, QEMU an initramfs with the little that the measurements run."""
+import hashlib
+import os
+import shutil
+import subprocess
+
+PROGRAMS = ["micro", "init"]
+LIBRARIES = ["/bin/true", "/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6"]
+
+
+class Files:
+    def __init__(self, build, image, kernel):
+        self.build = os.path.abspath(build)
+        self.image = os.path.realpath(image)
+        self.kernel = kernel or None
+        self.folder = f"{self.build}/bench"
+        self.root = f"{self.folder}/root"
+        self.squashfs = f"{self.folder}/root.squashfs"
+        self.ext4 = f"{self.folder}/root.ext4"
+        self.initramfs = f"{self.folder}/initramfs.cpio"
+        self.libexec = f"{self.folder}/libexec"
+
+    def program(self, name):
+        return f"{self.build}/tests/bench/bench-{name}"
+
+    def make(self):
+        """All forms, unless they are there and of the same image and programs."""
+        os.makedirs(self.folder, exist_ok=True)
+        key, key_file = self.key(), f"{self.folder}/key"
+        if not (os.path.exists(key_file) and open(key_file).read() == key):
+            if os.path.exists(key_file):
+                os.unlink(key_file)
+            self.make_root()
+            self.make_ext4()
+            self.make_initramfs()
+            with open(key_file, "w") as file:
+                file.write(key)
+        self.make_libexec()
+
+    def key(self):
+        stat = os.stat(self.image)
+        text = f"{self.image} {stat.st_size} {stat.st_mtime_ns}"
+        for name in PROGRAMS:
+            with open(self.program(name), "rb") as file:
+                text += " " + hashlib.sha256(file.read()).hexdigest()
+        return text
+
+    def make_root(self):
+        programs = f"{self.folder}/bench"
+        os.makedirs(programs, exist_ok=True)
+        for name in PROGRAMS:
+            shutil.copy(self.program(name), f"{programs}/{name}")
+        shutil.copyfile(self.image, self.squashfs)
+        quiet(["mksquashfs", programs, self.squashfs, "-keep-as-directory", "-all-root",
+               "-no-progress"], cwd=self.folder)
+        if os.path.exists(self.root):
+            quiet(["rm", "-rf", self.root])
+        # Without root, device nodes and owners are not kept; no measurement needs them.
+        quiet(["unsquashfs", "-q", "-n", "-no-exit-code", "-d", self.root, self.squashfs])
+
+    def make_ext4(self):
+        used = int(subprocess.run(["du", "-sk", self.root], check=True, capture_output=True,
+                                  text=True).stdout.split()[0])
+        if os.path.exists(self.ext4):
+            os.unlink(self.ext4)
+        quiet(["mke2fs", "-q", "-t", "ext4", "-d", self.root, self.ext4,
+               f"{used * 3 // 2 // 1024 + 64}M"])
+
+    def make_initramfs(self):
+        with open(self.initramfs, "wb") as file:
+            archive = Cpio(file)
+            for folder in ("dev", "bench", "bin", "lib", "lib/x86_64-linux-gnu", "lib64"):
+                archive.add(folder, 0o40755)
+            archive.add("dev/console", 0o20600, device=(5, 1))
+            for name in PROGRAMS:
+                archive.add(f"bench/{name}", 0o100755, self.program(name))
+            for path in LIBRARIES:
+                archive.add(path[1:], 0o100755, self.inside(path))
+            archive.add("TRAILER!!!", 0)
+
+    def inside(self, path):
+        """A file of the root file system whose links are followed inside of it."""
+        path = self.root + path
+        while os.path.islink(path):
+            target = os.readlink(path)
+            path = self.root + target if target[0] == "/" else os.path.join(
+                os.path.dirname(path), target)
+        return path
+
+    def make_libexec(self):
+        """Paravane's programs with a monitor that notes when it was started (stamp.c)."""
+        os.makedirs(self.libexec, exist_ok=True)
+        for name, target in (("paravane-monitor.real", "paravane-monitor"),
+                             ("linux", "guest/linux"), ("initramfs.cpio", None)):
+            source = f"{self.build}/{target}" if target else self.find("initramfs.cpio")
+            link = f"{self.libexec}/{name}"
+            if os.path.lexists(link):
+                os.unlink(link)
+            os.symlink(source, link)
+        shutil.copy(self.program("stamp"), f"{self.libexec}/paravane-monitor")
+
+    def find(self, name):
+        for folder in ("", "/guest", "/guest/agent"):
+            if os.path.exists(f"{self.build}{folder}/{name}"):
+                return f"{self.build}{folder}/{name}"
+        return f"{self.build}/{name}"
+
+
+class Cpio:
+    """The format of an initramfs: "newc" (Linux, Documentation/driver-api/early-userspace)."""
+
+    def __init__(self, file):
+        self.file, self.inode = file, 0
+
+    def add(self, name, mode, source=None, device=(0, 0)):
+        data = b""
+        if source:
+            with open(source, "rb") as file:
+                data = file.read()
+        self.inode += 1
+        name = name.encode() + b"\0"
+        fields = (self.inode, mode, 0, 0, 1, 0, len(data), 0, 0, *device, len(name), 0)
+        header = b"070701" + b"".join(b"%08X" % field for field in fields)
+        for part in (header + name, data):
+            self.file.write(part + b"\0" * (-len(part) % 4))
+
+
+def quiet(argv, cwd=None):
+    done = subprocess.run(argv, cwd=cwd, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"{argv[0]}: {done.stderr.strip() or done.stdout.strip()}")
