@@ -35,6 +35,7 @@ bool jail_is_refusal(int code)
     case EUSERS: /* the same, on older kernels */
     case ENOSYS: /* by a seccomp filter, or not built in */
     case ENODEV: /* file system not built in */
+    case EROFS:  /* by a container that shows us a read-only /proc */
     case EOPNOTSUPP:
         return true;
     default:
