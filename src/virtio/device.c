@@ -299,8 +299,8 @@ void virtio_device_reset(struct virtio_device *dev)
 {
     if (dev->guest)
         dev->counters[VIRTIO_COUNTER_RESETS]++;
+    dev->guest = NULL; /* whoever is told of the reset finds the device not active */
     dev->class->reset(dev);
-    dev->guest = NULL;
     dev->features = 0;
     dev->negotiated = dev->needs_reset = dev->draining = false;
     dev->more = 0;

@@ -67,7 +67,8 @@ struct virtio_device_class {
     /* 0: no chain is in flight anywhere; -EINPROGRESS: virtio_guest.drained will be called. NULL:
      * this device keeps no chain beyond a turn that must not be forgotten. */
     int (*drain)(struct virtio_device *dev);
-    /* Forgets the guest: chains, connections. Never calls it. */
+    /* Forgets the guest, which is not there any more: chains, connections. Also called when there
+     * never was one. */
     void (*reset)(struct virtio_device *dev);
     void (*free)(struct virtio_device *dev);
 };

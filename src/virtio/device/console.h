@@ -11,8 +11,8 @@
 #define VIRTIO_CONSOLE_INPUT_MAX 65536u
 
 struct virtio_console_options {
-    /* The guest printed: len >= 1 bytes of guest memory, which may change while they are read; at
-     * most 4096 per call. Must take them all and must not free the device. */
+    /* The guest printed `len` bytes, 1 .. 4096, valid during the call. Must take them all, must not
+     * free or reset the device. */
     void (*output)(void *data, const void *bytes, size_t len);
     /* There is room for input again, after virtio_console_input took less than it was given. May
      * be NULL. */

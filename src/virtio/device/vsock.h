@@ -2,7 +2,7 @@
  *
  * vsock.h: virtio socket device, streams only.   Spec: virtio 1.2, 5.10.
  *
- * Each live connection joins a port of the guest with one stream descriptor of the host. The
+ * Each live connection joins a port of the guest with one stream socket of the host. The
  * device pumps both ways without blocking; when one side does not read, the other one is not
  * read. The host is VMADDR_CID_HOST (2); packets for other CIDs are refused.
  */
@@ -20,7 +20,7 @@ struct virtio_vsock_options {
     uint64_t guest_cid;       /* 3 or more, below 2^32 - 1 */
     unsigned max_connections; /* 1 .. VIRTIO_VSOCK_CONNECTIONS_MAX; 0: 256 */
     /* Where the guest's connections to a port of the host go that has no listener: returns a
-     * connected stream descriptor (which the device takes) or -errno, without blocking. NULL: such
+     * connected stream socket (which the device takes) or -errno, without blocking. NULL: such
      * connections are refused. */
     int (*connect_host)(void *data, uint32_t host_port);
     void *data;
@@ -35,7 +35,7 @@ int virtio_vsock_new(const struct virtio_vsock_options *options, struct pv_loop 
 /* rc: 0 connected; -ECONNREFUSED refused by the guest, -ETIMEDOUT no answer, -ECONNRESET the device
  * was reset. Called once. Must not free the device. */
 typedef void virtio_vsock_connected_fn(void *data, int rc);
-/* Connects fd, a connected stream descriptor, with guest_port. Takes fd, also on failure: it is
+/* Connects fd, a connected stream socket, with guest_port. Takes fd, also on failure: it is
  * closed when the connection has ended or was refused. fn may be NULL. Returns 0 (fn will be
  * called, never from within this call), -ENOTCONN while no guest is active, -EMFILE when there are
  * too many connections, -ENOMEM or -errno; fn is not called then. */
