@@ -13,8 +13,8 @@
 
 #define HOSTNAME_MAX 63
 #define USER_MAX 256
-/* The agent takes the process as one frame of 64 KiB; the rest is left to names and quoting. */
-#define PROCESS_TEXT_MAX (56u * 1024)
+/* The agent takes the process as one message of 2 MiB (wire/frame.h); quoting may need the rest. */
+#define PROCESS_TEXT_MAX (1u << 20)
 #define KERNEL_ARGS_MAX 1024
 
 void workload_spec_init(struct workload_spec *spec)
