@@ -34,6 +34,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,6 +111,27 @@ int jail_filter_allow_name(struct jail_filter *filter, const char *name, const c
     int nr = seccomp_syscall_resolve_name(name);
     /* Negative numbers stand for calls of other architectures. */
     return nr < 0 ? 0 : jail_filter_allow(filter, nr, reason, err);
+}
+
+int jail_filter_allow_name(struct jail_filter *filter, const char *name, const char *reason,
+                           struct pv_error *err)
+{
+    int nr = seccomp_syscall_resolve_name_arch(SCMP_ARCH_NATIVE, name);
+    if (nr == __NR_SCMP_ERROR)
+        return pv_error_set(err, EINVAL, "there is no system call '%s'", name);
+    if (nr < 0)
+        return 0; /* libseccomp's number for one that other architectures have */
+    return jail_filter_allow(filter, nr, reason, err);
+}
+
+int jail_filter_allow_clone(struct jail_filter *filter, const char *reason, struct pv_error *err)
+{
+    /* CLONE_NEWTIME is not among them: clone cannot ask for it, its bit is in the signal number. */
+    const uint64_t refused = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC |
+                             CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_PARENT |
+                             CLONE_PTRACE;
+    const struct jail_filter_arg flags = {0, JAIL_ARG_MASKED_EQ, 0, refused};
+    return jail_filter_allow_args(filter, SYS_clone, &flags, 1, reason, err);
 }
 
 int jail_filter_allow_args(struct jail_filter *filter, int nr, const struct jail_filter_arg *args,

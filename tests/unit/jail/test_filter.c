@@ -83,6 +83,45 @@ static void test_refused_call_has_its_own_errno(void **state)
     jail_filter_free(filter);
 }
 
+static void test_names_are_resolved(void **state)
+{
+    struct jail_filter *filter = new_filter(JAIL_FILTER_REFUSE);
+    struct pv_error err = PV_ERROR_INIT;
+    assert_int_equal(jail_filter_allow_name(filter, "getppid", "test", &err), 0);
+    assert_int_equal(jail_filter_count(filter), 1);
+    assert_int_equal(jail_filter_allow_name(filter, "socketcall", "elsewhere", &err), 0);
+    assert_int_equal(jail_filter_count(filter), 1); /* no 64-bit architecture has it */
+    assert_int_equal(jail_filter_allow_name(filter, "frobnicate", "test", &err), -EINVAL);
+    assert_non_null(strstr(err.text, "frobnicate"));
+    assert_int_equal(exit_of(filter, ask_call, &(int){SYS_getppid}), 0);
+    assert_int_equal(exit_of(filter, ask_call, &(int){SYS_getuid}), EPERM);
+    jail_filter_free(filter);
+}
+
+static int ask_clone(void *data)
+{
+    long pid = syscall(SYS_clone, *(unsigned long *)data | SIGCHLD, NULL, NULL, NULL, NULL);
+    if (pid == 0)
+        syscall(SYS_exit_group, 0);
+    return pid < 0 ? errno : 0;
+}
+
+static void test_clone_makes_children_and_no_namespaces(void **state)
+{
+    static const unsigned long refused[] = {CLONE_NEWNS,  CLONE_NEWCGROUP, CLONE_NEWUTS,
+                                            CLONE_NEWIPC, CLONE_NEWUSER,   CLONE_NEWPID,
+                                            CLONE_NEWNET, CLONE_PARENT,    CLONE_PTRACE};
+    struct jail_filter *filter = new_filter(JAIL_FILTER_REFUSE);
+    assert_int_equal(jail_filter_allow_clone(filter, "test", NULL), 0);
+    assert_int_equal(exit_of(filter, ask_clone, &(unsigned long){0}), 0);
+    assert_int_equal(exit_of(filter, ask_clone, &(unsigned long){CLONE_VFORK}), 0);
+    for (size_t i = 0; i < PV_ARRAY_SIZE(refused); i++) {
+        unsigned long flags = refused[i] | (i % 2 ? CLONE_VFORK : 0);
+        assert_int_equal(exit_of(filter, ask_clone, &flags), EPERM);
+    }
+    jail_filter_free(filter);
+}
+
 struct write_to {
     long fd;
 };
@@ -427,6 +466,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_unlisted_call_is_refused_with_eperm),
         cmocka_unit_test(test_refused_call_has_its_own_errno),
+        cmocka_unit_test(test_names_are_resolved),
+        cmocka_unit_test(test_clone_makes_children_and_no_namespaces),
         cmocka_unit_test(test_descriptor_is_pinned),
         cmocka_unit_test(test_comparisons_hold_at_their_boundaries),
         cmocka_unit_test(test_all_constraints_of_one_rule_must_hold),
