@@ -6,8 +6,8 @@
 #include "isolation/cpus.h"
 #include "isolation/files.h"
 #include "isolation/isolation.h"
+#include "isolation/launch.h"
 #include "isolation/owner.h"
-#include "isolation/spawn.h"
 
 #include "base/fd.h"
 #include "jail/cgroup.h"
@@ -164,16 +164,16 @@ static int paravirt_start(const struct wire_machine *machine, const struct isola
     pv_auto_fd int ready_write = ready[1];
 
     pid_t pid;
-    struct isolation_spawn spawn = {.program = monitor,
-                                    .error_fd = how->error_fd,
-                                    .spec_fd = spec_fd,
-                                    .ready_fd = ready_write,
-                                    .lock_fd = how->lock_fd};
-    rc = isolation_spawn_start(&spawn, machine->name, &pid, err);
+    struct isolation_launch launch = {.program = monitor,
+                                      .error_fd = how->error_fd,
+                                      .spec_fd = spec_fd,
+                                      .ready_fd = ready_write,
+                                      .lock_fd = how->lock_fd};
+    rc = isolation_launch_start(&launch, machine->name, &pid, err);
     if (rc < 0)
         return rc;
     close(pv_take_fd(&ready_write)); /* so that the child's end is the end */
-    rc = isolation_spawn_wait(ready_read, how->cancel_fd, err);
+    rc = isolation_launch_wait(ready_read, how->cancel_fd, err);
     if (rc < 0) {
         end_child(pid);
         return rc;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * spawn.c: posix_spawn with a fixed set of descriptors. It uses vfork semantics, so its cost does
+ * launch.c: posix_spawn with a fixed set of descriptors. It uses vfork semantics, so its cost does
  * not grow with the caller.
  */
-#include "isolation/spawn.h"
+#include "isolation/launch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -32,7 +32,7 @@ static int set_files(posix_spawn_file_actions_t *actions, const int *fds)
     for (int i = 0; rc == 0 && i < 4; i++)
         rc = posix_spawn_file_actions_adddup2(actions, fds[i], 2 + i);
     if (rc == 0)
-        rc = posix_spawn_file_actions_addclosefrom_np(actions, ISOLATION_SPAWN_LOCK_FD + 1);
+        rc = posix_spawn_file_actions_addclosefrom_np(actions, ISOLATION_LAUNCH_LOCK_FD + 1);
     if (rc == 0)
         rc = posix_spawn_file_actions_addchdir_np(actions, "/");
     return rc;
@@ -52,12 +52,12 @@ static int set_attributes(posix_spawnattr_t *attributes)
     return rc;
 }
 
-static int spawn_with(const struct isolation_spawn *spawn, const char *name, const int *fds,
+static int spawn_with(const struct isolation_launch *launch, const char *name, const int *fds,
                       pid_t *ret_pid)
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
-    char *argv[] = {(char *)spawn->program, (char *)name, NULL};
+    char *argv[] = {(char *)launch->program, (char *)name, NULL};
 
     int rc = posix_spawn_file_actions_init(&actions);
     if (rc)
@@ -71,31 +71,31 @@ static int spawn_with(const struct isolation_spawn *spawn, const char *name, con
     if (rc == 0)
         rc = set_attributes(&attributes);
     if (rc == 0)
-        rc = posix_spawn(ret_pid, spawn->program, &actions, &attributes, argv, environ);
+        rc = posix_spawn(ret_pid, launch->program, &actions, &attributes, argv, environ);
     posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
     return rc;
 }
 
-int isolation_spawn_start(const struct isolation_spawn *spawn, const char *name, pid_t *ret_pid,
-                          struct pv_error *err)
+int isolation_launch_start(const struct isolation_launch *launch, const char *name, pid_t *ret_pid,
+                           struct pv_error *err)
 {
     pv_auto_fd int error_fd = -1;
     pv_auto_fd int spec_fd = -1;
     pv_auto_fd int ready_fd = -1;
     pv_auto_fd int lock_fd = -1;
 
-    int rc = lift_fd(spawn->error_fd, &error_fd);
+    int rc = lift_fd(launch->error_fd, &error_fd);
     if (rc == 0)
-        rc = lift_fd(spawn->spec_fd, &spec_fd);
+        rc = lift_fd(launch->spec_fd, &spec_fd);
     if (rc == 0)
-        rc = lift_fd(spawn->ready_fd, &ready_fd);
+        rc = lift_fd(launch->ready_fd, &ready_fd);
     if (rc == 0)
-        rc = lift_fd(spawn->lock_fd, &lock_fd);
+        rc = lift_fd(launch->lock_fd, &lock_fd);
     if (rc == 0)
-        rc = spawn_with(spawn, name, (int[]){error_fd, spec_fd, ready_fd, lock_fd}, ret_pid);
+        rc = spawn_with(launch, name, (int[]){error_fd, spec_fd, ready_fd, lock_fd}, ret_pid);
     if (rc)
-        return pv_error_set(err, rc, "start '%s': %s", spawn->program, strerror(rc));
+        return pv_error_set(err, rc, "start '%s': %s", launch->program, strerror(rc));
     return 0;
 }
 
@@ -111,7 +111,7 @@ static int judge_line(char *line, struct pv_error *err)
     return pv_error_set(err, EPIPE, "the monitor ended before the machine ran");
 }
 
-int isolation_spawn_wait(int ready_fd, int cancel_fd, struct pv_error *err)
+int isolation_launch_wait(int ready_fd, int cancel_fd, struct pv_error *err)
 {
     char line[PV_ERROR_TEXT_MAX] = "";
     size_t len = 0;

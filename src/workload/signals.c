@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * signal.c: names and numbers of signals. The guest is x86-64 Linux like the host, so the host's
+ * signals.c: names and numbers of signals. The guest is x86-64 Linux like the host, so the host's
  * numbers are the guest's.
  */
-#include "workload/signal.h"
+#include "workload/signals.h"
 
 #include "base/str.h"
 
@@ -14,7 +14,7 @@
 
 #define SIGNAL_MAX 64
 
-int workload_signal_parse(const char *text, uint32_t *ret_signal, struct pv_error *err)
+int workload_signals_parse(const char *text, uint32_t *ret_signal, struct pv_error *err)
 {
     uint64_t number = 0;
     if (pv_str_to_u64(text, 1, SIGNAL_MAX, &number) == 0) {
