@@ -113,17 +113,6 @@ int jail_filter_allow_name(struct jail_filter *filter, const char *name, const c
     return nr < 0 ? 0 : jail_filter_allow(filter, nr, reason, err);
 }
 
-int jail_filter_allow_name(struct jail_filter *filter, const char *name, const char *reason,
-                           struct pv_error *err)
-{
-    int nr = seccomp_syscall_resolve_name_arch(SCMP_ARCH_NATIVE, name);
-    if (nr == __NR_SCMP_ERROR)
-        return pv_error_set(err, EINVAL, "there is no system call '%s'", name);
-    if (nr < 0)
-        return 0; /* libseccomp's number for one that other architectures have */
-    return jail_filter_allow(filter, nr, reason, err);
-}
-
 int jail_filter_allow_clone(struct jail_filter *filter, const char *reason, struct pv_error *err)
 {
     /* CLONE_NEWTIME is not among them: clone cannot ask for it, its bit is in the signal number. */

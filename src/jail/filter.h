@@ -60,11 +60,6 @@ int jail_filter_allow(struct jail_filter *filter, int nr, const char *reason, st
 int jail_filter_allow_name(struct jail_filter *filter, const char *name, const char *reason,
                            struct pv_error *err);
 
-/* The same by name ("ppoll"), for lists that hold for all architectures: a call that does not exist
- * on this one cannot be made and is skipped. -EINVAL when nobody knows the name. */
-int jail_filter_allow_name(struct jail_filter *filter, const char *name, const char *reason,
-                           struct pv_error *err);
-
 /* Allows clone for threads and children, and refuses what would lend privileges or confuse the
  * parent: new namespaces, and siblings instead of children. Belongs with
  * jail_filter_refuse(SYS_clone3, ENOSYS), whose flags no filter can see. */
