@@ -1,0 +1,503 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * test_monitor.c: what a monitor may still and may no longer do in its jail. A child of the test
+ * enters it and tries; as with the guest, what a missing wall would stop has to get through.
+ */
+#include "jail/monitor.h"
+
+#include "situation.h"
+#include "support/unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+
+enum {
+    BY_ROOT = 1, /* the own root */
+    BY_LANDLOCK = 2,
+    BY_LANDLOCK4 = 4,
+    BY_LANDLOCK6 = 8,
+    BY_NET = 16,
+    ALWAYS = 32,
+    NEVER = 0, /* it may still */
+};
+
+static const char *const monitor_walls[] = {
+    JAIL_WALL_IPC,
+    JAIL_WALL_UTS,
+    JAIL_WALL_OWN_ROOT,
+    JAIL_WALL_RLIMITS,
+    JAIL_WALL_CAPABILITIES,
+    JAIL_WALL_IDENTITY,
+    JAIL_WALL_NO_NEW_PRIVS,
+    JAIL_WALL_NO_DUMP,
+    JAIL_WALL_LANDLOCK,
+    JAIL_WALL_SECCOMP,
+    NULL,
+};
+
+/* What the jailed child says, in memory that it shares with the test. */
+struct report {
+    int rc;
+    struct pv_error err;
+    struct jail_walls walls;
+    int results[32]; /* by attempt: errno, 0 when it got through, -1 when it was not made */
+    unsigned uid;
+    int dumpable;
+};
+
+static struct {
+    char top[64], run[80], state[80];
+    struct sockaddr_un outside, abstract;
+    socklen_t abstract_len;
+    struct sockaddr_in tcp;
+    int listeners[4];
+    struct report *report;
+    int state_fd;
+    pid_t guest; /* a process of the monitor's */
+} t;
+
+/* ---- Attempts, in the child ---- */
+
+static int result(long rc)
+{
+    return rc < 0 ? errno : 0;
+}
+
+static int try_passwd(void)
+{
+    return result(open("/etc/passwd", O_RDONLY));
+}
+
+static int try_upwards(void)
+{
+    return result(openat(t.state_fd, "../../../../../../etc/passwd", O_RDONLY));
+}
+
+static int try_upwards_from_run(void)
+{
+    return result(open("../../../../../../etc/passwd", O_RDONLY));
+}
+
+static int try_state_file(void)
+{
+    char text[8] = "";
+    int fd = openat(t.state_fd, "state.new", O_CREAT | O_EXCL | O_WRONLY, 0600);
+    if (fd < 0 || write(fd, "hello", 5) != 5 || close(fd) < 0 ||
+        renameat(t.state_fd, "state.new", t.state_fd, "state") < 0)
+        return errno;
+    fd = openat(t.state_fd, "state", O_RDONLY);
+    if (fd < 0 || read(fd, text, 5) != 5 || strcmp(text, "hello") != 0)
+        return errno ? errno : EIO;
+    return 0;
+}
+
+static int try_exec_state_file(void)
+{
+    int fd = openat(t.state_fd, "program", O_CREAT | O_WRONLY | O_CLOEXEC, 0700);
+    if (fd < 0 || write(fd, "#!/bin/true\n", 12) != 12 || close(fd) < 0)
+        return errno;
+    char name[] = "program", *const argv[] = {name, NULL}, *const envp[] = {NULL};
+    int status = 0;
+    pid_t pid = vfork();
+    if (pid == 0) {
+        fcntl(t.state_fd, F_SETFD, 0); /* the script's interpreter reads it by that path */
+        syscall(SYS_execveat, t.state_fd, name, argv, envp, 0);
+        _exit(errno);
+    }
+    if (pid < 0 || waitpid(pid, &status, 0) != pid)
+        return errno;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : EFAULT;
+}
+
+static int try_run_file(void)
+{
+    return result(open("file", O_CREAT | O_WRONLY, 0600));
+}
+
+static int connect_to(int family, const void *address, socklen_t len)
+{
+    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    return fd < 0 ? errno : result(connect(fd, address, len));
+}
+
+static int try_run_socket(void)
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX, .sun_path = "agent"};
+    return connect_to(AF_UNIX, &un, sizeof(un));
+}
+
+static int try_bind_run_socket(void)
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX, .sun_path = "mine"};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&un, sizeof(un)) < 0)
+        return errno;
+    return result(unlink("mine"));
+}
+
+static int try_outside_socket(void)
+{
+    return connect_to(AF_UNIX, &t.outside, sizeof(t.outside));
+}
+
+static int try_abstract_socket(void)
+{
+    return connect_to(AF_UNIX, &t.abstract, t.abstract_len);
+}
+
+static int try_tcp(void)
+{
+    return connect_to(AF_INET, &t.tcp, sizeof(t.tcp));
+}
+
+static int try_exec(void)
+{
+    int status = 0;
+    pid_t pid = vfork();
+    if (pid == 0) {
+        execl("/bin/true", "true", (char *)NULL);
+        _exit(errno);
+    }
+    if (pid < 0 || waitpid(pid, &status, 0) != pid)
+        return errno;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : EFAULT;
+}
+
+static int try_kill_guest(void)
+{
+    return result(kill(t.guest, SIGKILL));
+}
+
+static int try_mount(void)
+{
+    return result(mount("none", "/", "tmpfs", 0, NULL));
+}
+
+static int try_chroot(void)
+{
+    return result(chroot("."));
+}
+
+static int try_setuid(void)
+{
+    return result(syscall(SYS_setuid, 0));
+}
+
+static int try_capabilities(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct sets[2] = {0};
+    if (syscall(SYS_capget, &header, sets) < 0)
+        return errno;
+    return sets[0].effective || sets[0].permitted || sets[1].permitted ? 0 : EPERM;
+}
+
+static int try_new_privileges(void)
+{
+    return prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ? EPERM : 0;
+}
+
+static int try_core(void)
+{
+    struct rlimit core = {1, 1};
+    return result(setrlimit(RLIMIT_CORE, &core));
+}
+
+static const struct {
+    const char *name;
+    int (*attempt)(void);
+    unsigned by;
+} attempts[] = {
+    {"open /etc/passwd", try_passwd, BY_ROOT | BY_LANDLOCK},
+    {"open upwards from the state directory", try_upwards, BY_ROOT | BY_LANDLOCK},
+    {"open upwards from the run directory", try_upwards_from_run, BY_ROOT | BY_LANDLOCK},
+    {"write a state file", try_state_file, NEVER},
+    {"create a file in the run directory", try_run_file, BY_LANDLOCK},
+    {"connect in the run directory", try_run_socket, NEVER},
+    {"bind in the run directory", try_bind_run_socket, NEVER},
+    {"connect outside", try_outside_socket, BY_ROOT},
+    {"connect to an abstract socket", try_abstract_socket, BY_NET | BY_LANDLOCK6},
+    {"connect by TCP", try_tcp, BY_NET | BY_LANDLOCK4},
+    {"execute /bin/true", try_exec, BY_ROOT | BY_LANDLOCK},
+    {"execute a state file", try_exec_state_file, BY_ROOT | BY_LANDLOCK},
+    {"kill the guest", try_kill_guest, NEVER},
+    {"mount", try_mount, ALWAYS},
+    {"chroot", try_chroot, ALWAYS},
+    {"become root", try_setuid, ALWAYS},
+    {"have capabilities", try_capabilities, ALWAYS},
+    {"gain privileges", try_new_privileges, ALWAYS},
+    {"dump core", try_core, ALWAYS},
+};
+
+/* ---- Setting up ---- */
+
+static int listen_on(int family, const void *address, socklen_t len)
+{
+    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, address, len), 0);
+    assert_int_equal(listen(fd, 16), 0);
+    return fd;
+}
+
+static void make_socket(struct sockaddr_un *address, const char *dir, const char *name, int *ret_fd)
+{
+    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    snprintf(address->sun_path, sizeof(address->sun_path), "%s/%s", dir, name);
+    *ret_fd = listen_on(AF_UNIX, address, sizeof(*address));
+    assert_int_equal(chmod(address->sun_path, 0777), 0);
+}
+
+static int set_up(void **state)
+{
+    situation_make_dir(t.top);
+    snprintf(t.run, sizeof(t.run), "%s/run", t.top);
+    snprintf(t.state, sizeof(t.state), "%s/state", t.top);
+    assert_int_equal(mkdir(t.run, 0700), 0);
+    assert_int_equal(mkdir(t.state, 0700), 0);
+    if (situation_is_root()) {
+        assert_int_equal(chown(t.run, SITUATION_GUEST, SITUATION_GUEST), 0);
+        assert_int_equal(chown(t.state, SITUATION_GUEST, SITUATION_GUEST), 0);
+    }
+    struct sockaddr_un agent;
+    make_socket(&t.outside, t.top, "outside", &t.listeners[0]);
+    make_socket(&agent, t.run, "agent", &t.listeners[1]);
+
+    t.abstract = (struct sockaddr_un){.sun_family = AF_UNIX};
+    int len = snprintf(t.abstract.sun_path + 1, 40, "paravane-test-%d", (int)getpid());
+    t.abstract_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1) + (socklen_t)len;
+    t.listeners[2] = listen_on(AF_UNIX, &t.abstract, t.abstract_len);
+
+    t.tcp = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t tcp_len = sizeof(t.tcp);
+    t.listeners[3] = listen_on(AF_INET, &t.tcp, sizeof(t.tcp));
+    getsockname(t.listeners[3], (struct sockaddr *)&t.tcp, &tcp_len);
+
+    t.report =
+        mmap(NULL, sizeof(*t.report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(t.report != MAP_FAILED);
+    memset(t.report->results, 0xff, sizeof(t.report->results));
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    static const char *const names[] = {"run/agent",     "run/file", "run",     "state/state",
+                                        "state/program", "state",    "outside", ""};
+    for (size_t i = 0; i < PV_ARRAY_SIZE(t.listeners); i++)
+        close(t.listeners[i]);
+    for (size_t i = 0; i < PV_ARRAY_SIZE(names); i++) {
+        char path[128];
+        snprintf(path, sizeof(path), "%s/%s", t.top, names[i]);
+        remove(path);
+    }
+    munmap(t.report, sizeof(*t.report));
+    return 0;
+}
+
+static struct jail_filter_program *make_filter(enum jail_filter_default otherwise)
+{
+    struct jail_filter *filter = jail_filter_new(otherwise);
+    struct jail_filter_program *program = NULL;
+    assert_int_equal(jail_filter_allow(filter, SYS_exit_group, "end", NULL), 0);
+    assert_int_equal(jail_filter_build(filter, &program, NULL), 0);
+    jail_filter_free(filter);
+    return program;
+}
+
+static struct jail_monitor usual(const struct jail_filter_program *filter)
+{
+    return (struct jail_monitor){
+        .run_dir = t.run,
+        .state_dir = t.state,
+        .state_dir_fd = t.state_fd,
+        .uid = SITUATION_GUEST,
+        .gid = SITUATION_GUEST,
+        .max_files = 256,
+        .filter = filter,
+    };
+}
+
+static void open_state(void)
+{
+    t.state_fd = open(t.state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* A process with the uid of the guest. */
+static void start_guest(void)
+{
+    t.guest = fork();
+    if (t.guest != 0)
+        return;
+    if (situation_is_root())
+        syscall(SYS_setresuid, SITUATION_GUEST, SITUATION_GUEST, SITUATION_GUEST);
+    for (;;)
+        pause();
+}
+
+static void live(const struct jail_filter_program *filter, bool keep_network)
+{
+    struct report *r = t.report;
+    start_guest();
+    open_state();
+    struct jail_monitor config = usual(filter);
+    config.keep_network = keep_network;
+    r->rc = jail_monitor_enter(&config, &r->walls, &r->err);
+    if (r->rc < 0)
+        _exit(1);
+    for (size_t i = 0; i < PV_ARRAY_SIZE(attempts); i++) {
+        errno = 0;
+        r->results[i] = attempts[i].attempt();
+    }
+    r->uid = geteuid();
+    r->dumpable = prctl(PR_GET_DUMPABLE, 0, 0, 0, 0);
+    _exit(0);
+}
+
+/* ---- Tests ---- */
+
+static void check(bool keep_network)
+{
+    int abi = situation_landlock_abi();
+    bool net = !keep_network && !situation_lacks(JAIL_WALL_NET);
+    unsigned by = ALWAYS | (situation_lacks(JAIL_WALL_OWN_ROOT) ? 0 : BY_ROOT) |
+                  (net ? BY_NET : 0) | (abi >= 1 ? BY_LANDLOCK : 0) |
+                  (abi >= 4 && !keep_network ? BY_LANDLOCK4 : 0) | (abi >= 6 ? BY_LANDLOCK6 : 0);
+    for (size_t i = 0; i < PV_ARRAY_SIZE(attempts); i++) {
+        int code = t.report->results[i];
+        if (code < 0)
+            fail_msg("'%s' was not tried", attempts[i].name);
+        if ((attempts[i].by & by) && code == 0)
+            fail_msg("'%s' got out", attempts[i].name);
+        if (!(attempts[i].by & by) && code != 0)
+            fail_msg("'%s' failed (%s) although nothing should stop it", attempts[i].name,
+                     strerror(code));
+    }
+}
+
+static void run(bool keep_network)
+{
+    struct jail_filter_program *filter = make_filter(JAIL_FILTER_LOG);
+    pid_t pid = fork();
+    if (pid == 0)
+        live(filter, keep_network);
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    jail_filter_program_free(filter);
+    if (t.report->rc < 0)
+        fail_msg("%s", t.report->err.text);
+    /* Executing something would have replaced the child. */
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    check(keep_network);
+    situation_check_walls(&t.report->walls, monitor_walls);
+    assert_int_equal(t.report->dumpable, 0);
+    assert_int_equal(t.report->uid, situation_is_root() ? SITUATION_GUEST : geteuid());
+    bool user_ns = !situation_is_root() && !situation_lacks(JAIL_WALL_USER);
+    assert_int_equal(jail_walls_stands(&t.report->walls, JAIL_WALL_USER), user_ns);
+    assert_int_equal(jail_walls_stands(&t.report->walls, JAIL_WALL_NET),
+                     !keep_network && !situation_lacks(JAIL_WALL_NET));
+}
+
+static void test_monitor_does_its_work_and_no_more(void **state)
+{
+    run(false);
+}
+
+static void test_network_can_be_kept(void **state)
+{
+    run(true);
+}
+
+static void test_unlisted_call_ends_the_monitor(void **state)
+{
+    struct jail_filter_program *filter = make_filter(JAIL_FILTER_KILL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        open_state();
+        struct jail_monitor config = usual(filter);
+        t.report->rc = jail_monitor_enter(&config, &t.report->walls, &t.report->err);
+        syscall(SYS_getuid);
+        syscall(SYS_exit_group, 0);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    jail_filter_program_free(filter);
+    assert_int_equal(t.report->rc, 0);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
+    assert_string_equal(jail_walls_find(&t.report->walls, JAIL_WALL_SECCOMP)->detail, "1 calls");
+}
+
+static void *wait_for_ever(void *data)
+{
+    for (;;)
+        pause();
+    return NULL;
+}
+
+/* Enters with something wrong and reports; 0: nothing wrong. */
+enum wrong { A_THREAD, A_DIRECTORY, ANOTHER_STATE, A_RELATIVE_PATH, ROOT_STAYS };
+
+static void enter_wrongly(enum wrong wrong, const struct jail_filter_program *filter)
+{
+    open_state();
+    struct jail_monitor config = usual(filter);
+    pthread_t thread;
+    if (wrong == A_THREAD)
+        pthread_create(&thread, NULL, wait_for_ever, NULL);
+    else if (wrong == A_DIRECTORY)
+        (void)!open("/etc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    else if (wrong == ANOTHER_STATE)
+        config.state_dir = t.run;
+    else if (wrong == A_RELATIVE_PATH)
+        config.run_dir = "run";
+    else
+        config.uid = 0;
+    t.report->rc = jail_monitor_enter(&config, &t.report->walls, &t.report->err);
+    _exit(0);
+}
+
+static void test_our_bugs_are_refused(void **state)
+{
+    struct jail_filter_program *filter = make_filter(JAIL_FILTER_LOG);
+    for (int wrong = A_THREAD; wrong <= (situation_is_root() ? ROOT_STAYS : A_RELATIVE_PATH);
+         wrong++) {
+        t.report->rc = 1;
+        pid_t pid = fork();
+        if (pid == 0)
+            enter_wrongly((enum wrong)wrong, filter);
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+        if (t.report->rc != -EINVAL || !t.report->err.text[0])
+            fail_msg("case %d: %d", wrong, t.report->rc);
+    }
+    jail_filter_program_free(filter);
+}
+
+int main(int argc, char **argv)
+{
+    situation_enter(argc, argv);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_monitor_does_its_work_and_no_more, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_network_can_be_kept, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_unlisted_call_ends_the_monitor, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_our_bugs_are_refused, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
