@@ -124,8 +124,9 @@ static void try_privileges(void)
     tell("mount", syscall(SYS_mount, "none", "/", "tmpfs", 0, 0));
     tell("unshare_mount", syscall(SYS_unshare, CLONE_NEWNS));
     tell("chroot", syscall(SYS_chroot, "/"));
-    tell("setuid", syscall(SYS_setuid, 0));
-    tell("setgid", syscall(SYS_setgid, 0));
+    /* Somebody else: root, or another than the root of its namespace. */
+    tell("setuid", syscall(SYS_setuid, syscall(SYS_getuid) == 0));
+    tell("setgid", syscall(SYS_setgid, syscall(SYS_getgid) == 0));
     tell("setgroups", syscall(SYS_setgroups, 0, NULL));
     tell("sethostname", syscall(SYS_sethostname, "mine", 4));
     tell("raise_limit", syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &more, NULL));
@@ -273,7 +274,7 @@ static void read_argument(const char *arg)
 static void try_all(char **envp)
 {
     /* Outside of a jail, root's attempts would do to the host what they try. */
-    if (syscall(SYS_getuid) == 0) {
+    if (syscall(SYS_getuid) == 0 && syscall(SYS_prctl, PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1) {
         say("root", 0);
         return;
     }

@@ -12,7 +12,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -48,6 +48,36 @@ static void become_user(void)
     prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 }
 
+static void write_file(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text))
+        skip_all("a user namespace cannot be set up by hand here");
+    close(fd);
+}
+
+/* No seccomp filter forbids user namespaces here, but a limit, as on many hosts. */
+static void become_namespace_root(void)
+{
+    char map[32];
+    snprintf(map, sizeof(map), "0 %u 1", (unsigned)geteuid());
+    if (unshare(CLONE_NEWUSER) < 0)
+        skip_all("this host forbids user namespaces");
+    write_file("/proc/self/setgroups", "deny");
+    write_file("/proc/self/uid_map", map);
+    write_file("/proc/self/gid_map", map);
+    write_file("/proc/sys/user/max_user_namespaces", "0");
+}
+
+static void make_proc_read_only(void)
+{
+    if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 ||
+        mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("/proc", "/proc", NULL, MS_BIND, NULL) < 0 ||
+        mount(NULL, "/proc", NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL) < 0)
+        skip_all("/proc cannot be made read-only here");
+}
+
 /* A test must not hang on to the terminal of whoever started it, and must have one. */
 static void take_terminal(void)
 {
@@ -67,11 +97,12 @@ static void take_terminal(void)
 void situation_enter(int argc, char **argv)
 {
     if (argc < 3) {
-        fprintf(stderr, "usage: %s PRISONER root|user [WALL,WALL,...]\n", argv[0]);
+        fprintf(stderr, "usage: %s PRISONER root|user|ns-root[,ro-proc] [WALL,WALL,...]\n",
+                argv[0]);
         exit(2);
     }
     prisoner_path = argv[1];
-    as_root = strcmp(argv[2], "root") == 0;
+    as_root = strncmp(argv[2], "root", 4) == 0;
     missing = argc > 3 ? argv[3] : "";
     if (as_root && geteuid() != 0)
         skip_all("not started by root");
@@ -83,8 +114,12 @@ void situation_enter(int argc, char **argv)
         exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
     }
     take_terminal();
+    if (strstr(argv[2], "ro-proc"))
+        make_proc_read_only();
     if (!as_root)
         become_user();
+    if (strncmp(argv[2], "ns-root", 7) == 0)
+        become_namespace_root();
     if (!situation_lacks(JAIL_WALL_USER) && !host_has_user_namespaces())
         skip_all("this host forbids user namespaces");
 }

@@ -2,8 +2,10 @@
  *
  * situation.h: who starts a jail in a test, and what this host withholds from it.
  *
- *   test_x PRISONER root|user [WALL,WALL,...]
+ *   test_x PRISONER root|user|ns-root[,ro-proc] [WALL,WALL,...]
  *
+ * ns-root is the root of a user namespace that has no other id and allows no more namespaces of its
+ * kind; ro-proc: the host shows a read-only /proc, so a user namespace can be made and not used.
  * The walls are those that must be missing here, because the test runs under `enosys` or the like;
  * all others must stand.
  */
