@@ -57,6 +57,7 @@ static const struct virtio_syscall own_syscalls[] = {
     {"set_robust_list", "threads"},
     {"rseq", "threads"},
     {"sched_yield", "threads"},
+    {"eventfd2", "disk: its worker's completions"},
     {"gettid", "threads, abort"},
     {"tgkill", "abort"},
     {"rt_sigprocmask", "threads, abort"},
