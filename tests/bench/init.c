@@ -70,8 +70,6 @@ int main(int argc, char **argv)
     snprintf(line, sizeof(line), "exit %d\n", run(command + 1));
     say(line);
     sync();
-    /* Where there is nothing that could switch the power off, QEMU's -no-reboot takes a restart for
-     * the end; so "restart" as the first word asks for one. */
-    reboot(argc > 1 && strcmp(argv[1], "restart") == 0 ? RB_AUTOBOOT : RB_POWER_OFF);
+    reboot(RB_POWER_OFF);
     return 1;
 }
