@@ -9,6 +9,8 @@
  */
 #include "disk/disk_internal.h"
 
+#include "base/fd.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -124,7 +126,8 @@ static int open_file(struct raw *r, const char *path, struct stat *st, struct pv
                             "open disk '%s': it is neither a regular file nor a block device: give "
                             "an image file, for example made by truncate -s 10G disk.img",
                             path);
-    return 0;
+    int rc = pv_fd_set_nonblocking(r->fd, false);
+    return rc < 0 ? pv_error_set(err, -rc, "open disk '%s': %s", path, strerror(-rc)) : 0;
 }
 
 static int lock_file(struct raw *r, const char *path, struct pv_error *err)
