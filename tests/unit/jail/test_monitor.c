@@ -343,16 +343,24 @@ static void open_state(void)
     t.state_fd = open(t.state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-/* A process with the uid of the guest. */
+/* A process with the uid of the guest, once this returns. */
 static void start_guest(void)
 {
-    t.guest = fork();
-    if (t.guest != 0)
-        return;
-    if (situation_is_root())
-        syscall(SYS_setresuid, SITUATION_GUEST, SITUATION_GUEST, SITUATION_GUEST);
-    for (;;)
-        pause();
+    int ready[2];
+    char byte = 0;
+    if (pipe(ready) < 0 || (t.guest = fork()) < 0)
+        _exit(1);
+    if (t.guest == 0) {
+        if (situation_is_root())
+            syscall(SYS_setresuid, SITUATION_GUEST, SITUATION_GUEST, SITUATION_GUEST);
+        if (write(ready[1], &byte, 1) == 1)
+            for (;;)
+                pause();
+    }
+    if (read(ready[0], &byte, 1) != 1)
+        _exit(1);
+    close(ready[0]);
+    close(ready[1]);
 }
 
 static void live(const struct jail_filter_program *filter, bool keep_network)
