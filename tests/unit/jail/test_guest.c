@@ -451,6 +451,36 @@ static void test_process_limit_holds(void **state)
         assert_true(wall->stands); /* any kernel that the tests are run on has it */
 }
 
+static void test_guest_is_in_its_cgroup_from_the_start(void **state)
+{
+    const char *argv[] = {"prisoner", "fork", "40", NULL};
+    const struct jail_cgroup_limits limits = {.pids = {.value = 12}};
+    char parent[40];
+    snprintf(parent, sizeof(parent), "paravane-test-%d", (int)getpid());
+    const struct jail_cgroup_host host = {.parent = parent};
+    struct jail_walls walls = {.count = 0};
+    struct jail_guest changes = {.cgroup = NULL};
+    struct pv_error err = PV_ERROR_INIT;
+    if (jail_cgroup_create(&host, "guest", &limits, &changes.cgroup, &walls, &err) < 0)
+        fail_msg("%s", err.text);
+    bool stands = jail_walls_stands(&walls, JAIL_WALL_LIMIT_PIDS);
+    struct jail_filter_program *filter = open_filter();
+    struct prison prison;
+    if (stands) {
+        if (start(&prison, filter, argv, &changes, &err) < 0)
+            fail_msg("%s", err.text);
+        finish(&prison);
+        assert_int_equal(said(&prison, "forks"), 11);
+    }
+    assert_int_equal(jail_cgroup_remove(changes.cgroup, &err), 0);
+    jail_cgroup_close(changes.cgroup);
+    jail_filter_program_free(filter);
+    if (!stands) {
+        print_message("%s\n", jail_walls_find(&walls, JAIL_WALL_LIMIT_PIDS)->detail);
+        skip();
+    }
+}
+
 static void test_failed_exec_is_reported_and_leaves_nobody(void **state)
 {
     const char *argv[] = {"prisoner", NULL};
@@ -568,6 +598,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_guest_can_be_killed_and_seen_to_end),
         cmocka_unit_test(test_guest_dies_with_its_monitor),
         cmocka_unit_test(test_process_limit_holds),
+        cmocka_unit_test(test_guest_is_in_its_cgroup_from_the_start),
         cmocka_unit_test(test_failed_exec_is_reported_and_leaves_nobody),
         cmocka_unit_test(test_filter_without_exec_is_an_error),
         cmocka_unit_test(test_bad_configurations_are_refused),
