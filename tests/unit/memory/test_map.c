@@ -3,13 +3,9 @@
  * test_map.c: a map gives out slices of its regions and nothing else.
  */
 #include "memory/map.h"
+#include "support/unit.h"
 
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
 
 #define PAGE 4096u
 #define SIZE (16u * PAGE)

@@ -3,16 +3,11 @@
  * test_memory.c: guest memory is sealed, bounded, and known again by its descriptor.
  */
 #include "memory/memory.h"
+#include "support/unit.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <string.h>
 #include <sys/mman.h>
-
-#include <cmocka.h>
 
 #define PAGE 4096u
 #define SIZE (16u * PAGE)

@@ -3,15 +3,10 @@
  * test_queue.c: the split queue takes what the spec allows and refuses every lie.
  */
 #include "support/fake_driver.h"
+#include "support/unit.h"
 #include "virtio/queue.h"
 
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 #define SIZE 8u
 #define N VRING_DESC_F_NEXT
