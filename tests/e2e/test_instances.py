@@ -140,7 +140,7 @@ class Logs(MachineTest):
 
     def test_size_limit(self):
         """The newest lines stay, the oldest go."""
-        self.start('/bin/sh', '-c', 'seq 1 200000', flags=['--log-size', '256K'])
+        self.start('/bin/sh', '-c', 'seq 1 200000', flags=['--log-max-size', '256K'])
         self.pv('wait', 'box', rc=0)
         lines = self.pv('logs', 'box', rc=0).text.splitlines()
         self.assertEqual(lines[-1], '200000')
