@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * inspect.c: paravane inspect: everything known of instances, as JSON: state, walls, configuration.
+ */
+#include "cli/client.h"
+#include "cli/say.h"
+#include "cli/verbs.h"
+
+#include <errno.h>
+#include <string.h>
+
+static const struct cli_option no_options[] = {{0}};
+
+/* A copy of a value that belongs to another document. */
+static struct pv_json *copy_json(const struct pv_json *json)
+{
+    struct pv_json *copy = NULL;
+    pv_auto_free char *text = json ? pv_json_print(json, false) : NULL;
+    if (text && pv_json_parse(text, strlen(text), &copy, NULL) < 0)
+        return NULL;
+    return copy;
+}
+
+static int add_copy(struct pv_json *o, const char *key, const struct pv_json *json)
+{
+    struct pv_json *copy = copy_json(json);
+    return copy ? pv_json_add(o, key, copy) : 0;
+}
+
+static int add_identity(struct pv_json *o, const struct instance *instance)
+{
+    const char *status = instance_status_name(instance_status(instance));
+    int rc = pv_json_add_string(o, "id", instance->id);
+    if (rc == 0)
+        rc = pv_json_add_string(o, "name", instance->config.machine.name);
+    if (rc == 0)
+        rc = pv_json_add_string(o, "status", status);
+    if (rc == 0)
+        rc = pv_json_add_string(o, "created_at", instance->config.created_at);
+    if (rc == 0)
+        rc = pv_json_add_string(o, "image", instance->config.image_name);
+    if (rc == 0 && instance->damage.code)
+        rc = pv_json_add_string(o, "damage", instance->damage.text);
+    return rc;
+}
+
+static struct pv_json *describe(const struct instance *instance)
+{
+    struct pv_json *o = pv_json_new_object();
+    int rc = o ? add_identity(o, instance) : -ENOMEM;
+    if (rc == 0 && instance->state.json)
+        rc = add_copy(o, "state", instance->state.json);
+    if (rc == 0 && instance->config.machine.id) {
+        struct pv_json *config = instance_config_write(&instance->config);
+        rc = config ? pv_json_add(o, "config", config) : -ENOMEM;
+    }
+    if (rc == 0)
+        return o;
+    pv_json_free(o);
+    return NULL;
+}
+
+static int inspect_one(const struct instance_store *store, struct instance *instance, void *data,
+                       struct pv_error *err)
+{
+    struct pv_json *list = data, *o = describe(instance);
+    return o && pv_json_add(list, NULL, o) == 0 ? 0 : pv_error_set(err, ENOMEM, "out of memory");
+}
+
+static int inspect_run(char **args, size_t num_args, void *values)
+{
+    pv_auto(pv_json) struct pv_json *list = pv_json_new_array();
+    if (!list)
+        return cli_say_error(CLI_EXIT_FAILED, "inspect: out of memory");
+    int code = cli_client_each(args, num_args, inspect_one, list);
+    pv_auto_free char *text = pv_json_print(list, true);
+    puts(text ? text : "[]");
+    return cli_say_finish(code);
+}
+
+const struct cli_verb cli_inspect_verb = {
+    .name = "inspect",
+    .arguments = "INSTANCE [INSTANCE...]",
+    .summary = "Print everything known of instances as JSON",
+    .options = no_options,
+    .num_args_min = 1,
+    .num_args_max = CLI_ARGS_ANY,
+    .run = inspect_run,
+};

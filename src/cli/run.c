@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * run.c: paravane run: a command in a machine of its own.
+ */
+#include "cli/client.h"
+#include "cli/launch.h"
+#include "cli/say.h"
+#include "cli/terminal.h"
+#include "cli/verbs.h"
+#include "image/store.h"
+#include "instance/create.h"
+#include "instance/settle.h"
+#include "isolation/isolation.h"
+#include "workload/env.h"
+#include "workload/spec.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+struct run_options {
+    bool detach, interactive, terminal, remove, read_only, no_proxy;
+    const char *memory, *cpus, *disk_size, *log_max_size;
+    const char *name, *hostname, *user, *workdir, *isolation;
+    const char *kernel, *kernel_args, *kernel_log_level;
+    struct pv_strv env, env_files, log_opts;
+};
+
+#define OPTION(member) offsetof(struct run_options, member)
+
+static const struct cli_option options[] = {
+    {'m', "memory", "SIZE", CLI_OPTION_TEXT, OPTION(memory), "memory of the machine (512M)"},
+    {0, "cpus", "N", CLI_OPTION_TEXT, OPTION(cpus), "virtual CPUs of the machine, whole ones (1)"},
+    {0, "disk-size", "SIZE", CLI_OPTION_TEXT, OPTION(disk_size),
+     "size of the writable layer (10G)"},
+    {'e', "env", "NAME[=VALUE]", CLI_OPTION_LIST, OPTION(env), "set or inherit a variable"},
+    {0, "env-file", "FILE", CLI_OPTION_LIST, OPTION(env_files), "read variables from a file"},
+    {'w', "workdir", "PATH", CLI_OPTION_TEXT, OPTION(workdir), "working directory (/)"},
+    {'u', "user", "USER[:GROUP]", CLI_OPTION_TEXT, OPTION(user), "run as this user (root)"},
+    {'h', "hostname", "NAME", CLI_OPTION_TEXT, OPTION(hostname), "hostname (the short id)"},
+    {0, "name", "NAME", CLI_OPTION_TEXT, OPTION(name), "name of the instance (made up)"},
+    {'i', "interactive", NULL, CLI_OPTION_FLAG, OPTION(interactive), "pass standard input on"},
+    {'t', "tty", NULL, CLI_OPTION_FLAG, OPTION(terminal), "give the command a terminal"},
+    {'d', "detach", NULL, CLI_OPTION_FLAG, OPTION(detach), "run in the background, print the id"},
+    {0, "rm", NULL, CLI_OPTION_FLAG, OPTION(remove), "remove the instance when it has ended"},
+    {0, "read-only", NULL, CLI_OPTION_FLAG, OPTION(read_only), "make the root read-only"},
+    {0, "isolation", "LEVEL", CLI_OPTION_TEXT, OPTION(isolation), "paravirt or auto (auto)"},
+    {0, "sig-proxy", NULL, CLI_OPTION_OFF, OPTION(no_proxy),
+     "pass signals on to the command (true)"},
+    {0, "log-max-size", "SIZE", CLI_OPTION_TEXT, OPTION(log_max_size),
+     "most that the log may take (16M)"},
+    {0, "log-opt", "max-size=SIZE", CLI_OPTION_LIST, OPTION(log_opts),
+     "the same, as Docker writes it"},
+    {0, "kernel", "FILE", CLI_OPTION_TEXT, OPTION(kernel), "another guest kernel"},
+    {0, "kernel-args", "TEXT", CLI_OPTION_TEXT, OPTION(kernel_args),
+     "add to the guest kernel's command line"},
+    {0, "kernel-log-level", "N", CLI_OPTION_TEXT, OPTION(kernel_log_level),
+     "what the guest kernel tells, 0 to 8 (0)"},
+    {0},
+};
+
+static int copy(char **dst, const char *text, struct pv_error *err)
+{
+    *dst = text ? strdup(text) : NULL;
+    return *dst || !text ? 0 : pv_error_set(err, ENOMEM, "out of memory");
+}
+
+static int read_log_opts(const struct pv_strv *opts, struct workload_resources *r,
+                         struct pv_error *err)
+{
+    static const char key[] = "max-size=";
+    for (size_t i = 0; i < opts->count; i++) {
+        if (!pv_str_starts_with(opts->items[i], key))
+            return pv_error_set(err, EINVAL, "--log-opt '%s': only max-size=SIZE is possible",
+                                opts->items[i]);
+        int rc = workload_resources_set_log(r, "--log-opt max-size",
+                                            opts->items[i] + sizeof(key) - 1, err);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int read_resources(const struct run_options *o, struct workload_resources *r,
+                          struct pv_error *err)
+{
+    int rc = 0;
+    if (o->memory)
+        rc = workload_resources_set_memory(r, "--memory", o->memory, err);
+    if (rc == 0 && o->cpus)
+        rc = workload_resources_set_cpus(r, "--cpus", o->cpus, err);
+    if (rc == 0 && o->disk_size)
+        rc = workload_resources_set_disk(r, "--disk-size", o->disk_size, err);
+    if (rc == 0)
+        rc = read_log_opts(&o->log_opts, r, err);
+    if (rc == 0 && o->log_max_size)
+        rc = workload_resources_set_log(r, "--log-max-size", o->log_max_size, err);
+    return rc;
+}
+
+static int read_env(const struct run_options *o, struct workload_spec *spec, struct pv_error *err)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < o->env_files.count; i++)
+        rc = workload_env_add_file(&spec->env, o->env_files.items[i], err);
+    for (size_t i = 0; rc == 0 && i < o->env.count; i++)
+        rc = workload_env_add(&spec->env, o->env.items[i], err);
+    return rc;
+}
+
+static int read_kernel(const struct run_options *o, struct workload_spec *spec,
+                       struct pv_error *err)
+{
+    uint64_t level = 0;
+    if (o->kernel_log_level && pv_str_to_u64(o->kernel_log_level, 0, 8, &level) < 0)
+        return pv_error_set(err, EINVAL, "--kernel-log-level '%s': write 0 to 8",
+                            o->kernel_log_level);
+    spec->kernel_log_level = (uint32_t)level;
+    int rc = copy(&spec->kernel, o->kernel, err);
+    return rc == 0 ? copy(&spec->kernel_args, o->kernel_args, err) : rc;
+}
+
+/* The command behind the image; without one, a shell, on a terminal if we have one. */
+static int read_command(const struct run_options *o, char **args, struct workload_spec *spec,
+                        struct pv_error *err)
+{
+    spec->terminal = o->terminal;
+    spec->stdin_open = o->interactive;
+    if (*args && strcmp(*args, "--") == 0)
+        args++;
+    if (!*args) {
+        bool shell = !o->detach && isatty(0) && isatty(1);
+        spec->terminal |= shell;
+        spec->stdin_open |= shell;
+        return workload_spec_use_shell(spec, err);
+    }
+    for (; *args; args++)
+        if (pv_strv_add(&spec->args, *args) < 0)
+            return pv_error_set(err, ENOMEM, "command: out of memory");
+    return 0;
+}
+
+static int read_spec(const struct run_options *o, char **args, struct workload_spec *spec,
+                     struct pv_error *err)
+{
+    const struct isolation_class *class;
+    spec->read_only = o->read_only;
+    spec->remove = o->remove;
+    int rc = isolation_find(o->isolation, &class, err);
+    if (rc == 0)
+        rc = read_resources(o, &spec->resources, err);
+    if (rc == 0)
+        rc = read_env(o, spec, err);
+    if (rc == 0)
+        rc = read_kernel(o, spec, err);
+    if (rc == 0)
+        rc = copy(&spec->cwd, o->workdir, err);
+    if (rc == 0)
+        rc = copy(&spec->user, o->user, err);
+    if (rc == 0)
+        rc = copy(&spec->hostname, o->hostname, err);
+    if (rc == 0)
+        rc = copy(&spec->name, o->name, err);
+    if (rc == 0)
+        rc = copy(&spec->isolation, o->isolation, err);
+    if (rc == 0)
+        rc = read_command(o, args, spec, err);
+    if (rc == 0)
+        rc = workload_spec_validate(spec, err);
+    if (rc == 0 && spec->terminal && spec->stdin_open && !o->detach && !isatty(0))
+        rc = pv_error_set(err, ENOTTY, "-it: standard input is no terminal; leave out -t");
+    return rc;
+}
+
+static int create_and_launch(const struct run_options *o, const char *image_name,
+                             const struct image_ref *image, struct workload_spec *spec,
+                             struct pv_error *err)
+{
+    struct instance_store store;
+    struct instance instance;
+    pv_auto(pv_strv) struct pv_strv warnings = {0};
+    int rc = instance_store_open(&store, err), lock_fd;
+    if (rc < 0)
+        return rc;
+    instance_settle_all(&store);
+
+    pv_auto_fd int cancel_fd = cli_launch_block_signals(err);
+    struct instance_request request = {.spec = spec,
+                                       .image_name = image_name,
+                                       .image_path = image->path,
+                                       .image_type = image->type,
+                                       .attached = true};
+    cli_terminal_size(&request.rows, &request.columns);
+    rc = cancel_fd;
+    if (rc >= 0)
+        rc = instance_create_new(&store, &request, &instance, &lock_fd, &warnings, err);
+    if (rc == 0) {
+        struct cli_launch launch = {
+            .detach = o->detach, .proxy = !o->no_proxy, .is_new = true, .cancel_fd = cancel_fd};
+        cli_say_warnings(&warnings);
+        rc = cli_launch_run(&store, &instance, lock_fd, &launch);
+        instance_close(&instance);
+    }
+    instance_store_close(&store);
+    return rc;
+}
+
+static int run_run(char **args, size_t num_args, void *values)
+{
+    struct run_options *o = values;
+    struct pv_error err = PV_ERROR_INIT;
+    struct workload_spec spec;
+    struct image_ref image = {0};
+
+    workload_spec_init(&spec);
+    int rc = read_spec(o, args + 1, &spec, &err);
+    if (rc == 0)
+        rc = image_store_resolve(args[0], cli_say_progress, &image, &err);
+    if (rc == 0)
+        rc = create_and_launch(o, args[0], &image, &spec, &err);
+    image_store_ref_done(&image);
+    workload_spec_done(&spec);
+    return rc >= 0 ? rc : cli_say_error(CLI_EXIT_OURS, "run: %s", pv_error_text(&err, rc));
+}
+
+const struct cli_verb cli_run_verb = {
+    .name = "run",
+    .arguments = "[OPTIONS] IMAGE [--] [COMMAND [ARG...]]",
+    .summary = "Run a command in a new machine",
+    .options = options,
+    .num_args_min = 1,
+    .num_args_max = CLI_ARGS_ANY,
+    .stops_at_argument = true,
+    .run = run_run,
+    .values_size = sizeof(struct run_options),
+};
