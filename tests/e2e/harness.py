@@ -11,6 +11,7 @@ The environment says what to test (tests/e2e/run sets it):
   PARAVANE_TEST_IMAGE  a Debian root file system as squashfs
   PARAVANE_TEST_DIR    a directory of ours, writable: everything happens below it
   PARAVANE_TEST_SMALL  an almost full file system, writable, or empty: tests of it are skipped
+  PARAVANE_TEST_TREE   a root file system that root made, readable by all, or empty
   PARAVANE_TEST_ENOSYS the program that hides system calls, or empty
 """
 import ctypes
@@ -30,6 +31,7 @@ PARAVANE = os.environ.get('PARAVANE_TEST_BIN', '')
 IMAGE = os.environ.get('PARAVANE_TEST_IMAGE', '')
 BASE_DIR = os.environ.get('PARAVANE_TEST_DIR', '')
 SMALL_DIR = os.environ.get('PARAVANE_TEST_SMALL', '')
+TREE = os.environ.get('PARAVANE_TEST_TREE', '')
 ENOSYS = os.environ.get('PARAVANE_TEST_ENOSYS', '')
 ROOT = os.geteuid() == 0
 
@@ -342,9 +344,10 @@ class MachineTest(unittest.TestCase):
         return [json.loads(line)['name'] for line in listed.splitlines()]
 
     def inspect(self, name):
+        """What inspect shows, with what the monitor wrote (state) on the same level."""
         found = json.loads(self.pv('inspect', name, rc=0).text)
         self.assertEqual(len(found), 1)
-        return found[0]
+        return {**found[0].get('state', {}), **found[0]}
 
     def status(self, name):
         return self.inspect(name)['status']

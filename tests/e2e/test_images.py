@@ -2,10 +2,9 @@
 """IMAGE: squashfs, ext4 and directories; what is none; an image is never changed."""
 import os
 import shutil
-import stat
 import unittest
 
-from harness import (ROOT, MachineTest, make_small_root, needs_plain_user, needs_root, run_tool,
+from harness import (TREE, MachineTest, make_small_root, needs_plain_user, needs_root, run_tool,
                      sha256, tree)
 
 
@@ -151,6 +150,12 @@ class Directories(ImageTest):
         os.chmod(path, 0o4750)
         result = self.run_in('/usr/bin/stat', '-c', '%u:%g %a', '/etc/owned', image=root, rc=0)
         self.assertEqual(result.text, '1234:5678 4750\n')
+
+    @unittest.skipUnless(TREE, 'needs a directory that root made: tests/e2e/run')
+    def test_owners_of_a_directory_of_roots(self):
+        """Kept for everybody, since everybody can see them."""
+        show = ['/usr/bin/stat', '-c', '%u:%g %a', '/etc/owned', '/etc/passwd']
+        self.assertEqual(self.run_in(*show, image=TREE, rc=0).text, '1234:5678 4755\n0:0 644\n')
 
     @needs_plain_user
     def test_a_plain_users_own_directory_is_roots_in_the_guest(self):

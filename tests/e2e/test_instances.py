@@ -2,13 +2,9 @@
 """Instances in the background: ps, logs, exec, stop, kill, wait, rm, inspect, stats, attach."""
 import json
 import os
-import re
-import signal
-import subprocess
-import threading
 import time
 
-from harness import TIMEOUT, MachineTest, sha256, signal_code
+from harness import TIMEOUT, MachineTest, sha256
 
 RFC3339 = r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z'
 
@@ -82,7 +78,7 @@ class Background(MachineTest):
     def test_start_again(self):
         self.start('/bin/sh', '-c', 'echo turn; exit 4')
         self.assertEqual(self.pv('wait', 'box', rc=0).text, '4\n')
-        self.pv('start', 'box', rc=0)
+        self.assertEqual(self.pv('start', 'box', rc=0).text, 'box\n')
         self.assertEqual(self.pv('wait', 'box', rc=0).text, '4\n')
         self.assertEqual(self.pv('logs', 'box', rc=0).text, 'turn\nturn\n')
 

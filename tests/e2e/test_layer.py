@@ -3,7 +3,7 @@
 import os
 import unittest
 
-from harness import SMALL_DIR, MachineTest, sha256
+from harness import SMALL_DIR, MachineTest
 
 
 class Layer(MachineTest):

@@ -7,7 +7,7 @@ import threading
 import time
 import unittest
 
-from harness import ENOSYS, PARAVANE, ROOT, TIMEOUT, MachineTest, sha256, signal_code
+from harness import ROOT, TIMEOUT, MachineTest, sha256, signal_code
 
 
 class ExitCodes(MachineTest):

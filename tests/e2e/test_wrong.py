@@ -8,8 +8,7 @@ import signal
 import time
 import unittest
 
-from harness import (ENOSYS, IMAGE, PARAVANE, ROOT, TIMEOUT, MachineTest, needs_root, run_tool,
-                     signal_code)
+from harness import ENOSYS, PARAVANE, ROOT, TIMEOUT, MachineTest, run_tool, signal_code
 
 STOCK_UML = next((path for path in ('/usr/bin/linux.uml', '/usr/bin/linux')
                   if os.path.exists(path)), None)
