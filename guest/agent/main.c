@@ -252,6 +252,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "agent: runs as the first process of a machine only\n");
         return 1;
     }
+    agent_log_open();
     agent_power_guard(-1);
     open_standard_descriptors();
     boot(&m);

@@ -124,7 +124,6 @@ int agent_mounts_make(struct agent_world *world, struct pv_error *err)
     int rc = mount_all(err);
     if (rc < 0)
         return rc;
-    agent_log_open();
     make_links();
     for (size_t i = 0; i < PV_ARRAY_SIZE(settings); i++)
         if ((rc = write_file(settings[i].path, settings[i].value)) < 0)
