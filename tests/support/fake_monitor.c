@@ -456,9 +456,10 @@ int main(void)
     if (strcmp(fake.mode, "refuse") == 0 || read_machine() < 0 || open_folders() < 0)
         return 125;
     write_state("starting", NULL);
-    if (strcmp(fake.mode, "mute") != 0)
+    if (strcmp(fake.mode, "mute") != 0) {
         dprintf(4, "ok\n");
-    close(4);
+        close(4);
+    }
     if (!fake.machine.wait_attach)
         start_main();
     pv_loop_run(fake.loop);

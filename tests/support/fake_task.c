@@ -69,6 +69,7 @@ static void on_output(void *data, int fd, uint32_t events)
 static void on_end(void *data, int fd, uint32_t events)
 {
     struct fake_task *t = data;
+    kill(-t->pid, SIGKILL); /* as a machine ends with all its processes */
     waitpid(t->pid, &t->status, 0);
     pv_loop_remove(pv_take_ptr(t->end));
     t->exited = true;
