@@ -112,6 +112,17 @@ static void add_stat(struct walk *w, const struct stat *st)
     w->result.newest_change_ns = PV_MAX(w->result.newest_change_ns, time_ns(&st->st_ctim));
 }
 
+/* A clear word before the packer stumbles over it. */
+static int check_readable(struct walk *w, int dirfd, const char *name)
+{
+    if (geteuid() == 0 || faccessat(dirfd, name, R_OK, AT_EACCESS) == 0)
+        return 0;
+    return pv_error_set(w->err, errno,
+                        "'%s': %s: you cannot read it; run as root, or make it "
+                        "readable",
+                        w->path.text, strerror(errno));
+}
+
 static int add_link(struct walk *w, int dirfd, const char *name)
 {
     char target[4096];
@@ -182,6 +193,8 @@ static int walk_entry(struct walk *w, int dirfd, const char *name, unsigned dept
     add_stat(w, &st);
     snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dirfd, name);
     rc = add_xattrs(w, path);
+    if (rc == 0 && S_ISREG(st.st_mode))
+        rc = check_readable(w, dirfd, name);
     if (rc == 0 && S_ISLNK(st.st_mode))
         rc = add_link(w, dirfd, name);
     if (rc == 0 && S_ISDIR(st.st_mode))
