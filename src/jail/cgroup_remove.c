@@ -81,7 +81,10 @@ static int remove_upwards(const char *top, const char *dir, const char *parent, 
         pv_auto_free char *path = pv_strf("%s/%s/%s", at, parent, id);
         if (!path)
             return pv_error_set(err, ENOMEM, "out of memory for a cgroup's path");
-        int rc = remove_directory(path, err);
+        /* Below a directory that this user may not even search, this user has made nothing: it is
+         * another user's. */
+        bool closed = access(path, F_OK) < 0 && errno == EACCES;
+        int rc = closed ? 0 : remove_directory(path, err);
         if (rc < 0 || strlen(at) <= strlen(top))
             return rc;
         *strrchr(at, '/') = '\0';

@@ -405,6 +405,21 @@ static void test_leftovers_are_only_ours(void **state)
     }
 }
 
+/* What root has made is not this user's leftover, even when its folder cannot be searched. */
+static void test_a_closed_folder_holds_no_leftovers(void **state)
+{
+    make_session("cpu memory pids\n");
+    make_dir("v2/paravane/" ID);
+    assert_int_equal(chmod(in_fake("v2/paravane"), 0), 0);
+    put("self", "0::/\n");
+    struct pv_error err = PV_ERROR_INIT;
+    int rc = jail_cgroup_remove_leftovers(&fake.host, ID, NULL, &err);
+    assert_int_equal(chmod(in_fake("v2/paravane"), 0755), 0);
+    if (rc < 0)
+        fail_msg("%s", err.text);
+    assert_int_equal(access(in_fake("v2/paravane/" ID), F_OK), 0);
+}
+
 /* ---- For real ---- */
 
 static struct jail_cgroup_host real = {.parent = NULL};
@@ -613,6 +628,7 @@ int main(void)
         FAKE(test_missing_controller_is_named),
         FAKE(test_id_in_use_is_refused),
         FAKE(test_leftovers_are_only_ours),
+        FAKE(test_a_closed_folder_holds_no_leftovers),
         cmocka_unit_test_setup(test_real_limits_hold_and_are_removed, set_up_real),
         cmocka_unit_test_setup(test_real_memory_limit_kills_inside_only, set_up_real),
         cmocka_unit_test_setup(test_real_cpu_limit_slows, set_up_real),
