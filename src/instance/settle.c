@@ -129,6 +129,18 @@ int instance_settle_remove(const struct instance_store *store, struct instance *
     return guard < 0 ? guard : remove_dead(store, instance, err);
 }
 
+/* A full disk keeps the end from being written down, not from being true: the instance counts as
+ * ended now, and the next command tries again. */
+static int record_end(struct instance *instance, struct pv_error *err)
+{
+    int rc = 0;
+    if (!instance->damage.code && !instance_state_is_final(&instance->state))
+        rc = instance_state_record_death(instance->machine_dirfd, &instance->state, err);
+    if (rc == 0)
+        rc = mark_ended(instance, err);
+    return rc == -ENOSPC || rc == -EDQUOT ? 0 : rc;
+}
+
 /* With the guard held and the instance loaded: as instance_settle. */
 static int settle_dead(const struct instance_store *store, struct instance *instance,
                        struct pv_error *err)
@@ -140,9 +152,7 @@ static int settle_dead(const struct instance_store *store, struct instance *inst
         return rc == 0 ? 1 : rc;
     }
     int rc = clean_outside(store, instance, err);
-    if (rc == 0 && !instance->damage.code && !instance_state_is_final(&instance->state))
-        rc = instance_state_record_death(instance->machine_dirfd, &instance->state, err);
-    return rc == 0 ? mark_ended(instance, err) : rc;
+    return rc == 0 ? record_end(instance, err) : rc;
 }
 
 static int settle_with(const struct instance_store *store, struct instance *instance, bool wait,

@@ -157,9 +157,15 @@ int instance_state_record_death(int dirfd, struct instance_state *state, struct 
     pv_auto_free char *text = rc == 0 ? pv_json_print(o, true) : NULL;
     if (!text)
         return pv_error_set(err, ENOMEM, "%s: out of memory", INSTANCE_STATE_FILE);
-    rc = pv_fd_replace_file(dirfd, INSTANCE_STATE_FILE, text, strlen(text), 0600, err);
-    if (rc < 0)
+    struct instance_state dead = {0};
+    rc = pv_json_parse(text, strlen(text), &dead.json, err);
+    if (rc == 0)
+        rc = read_state(dead.json, &dead, err);
+    if (rc < 0) {
+        instance_state_done(&dead);
         return rc;
+    }
     instance_state_done(state);
-    return instance_state_load(dirfd, state, err);
+    *state = dead;
+    return pv_fd_replace_file(dirfd, INSTANCE_STATE_FILE, text, strlen(text), 0600, err);
 }

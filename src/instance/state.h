@@ -36,8 +36,8 @@ struct instance_state {
 void instance_state_done(struct instance_state *state);
 /* Loads the state from the machine's folder. A missing file is INSTANCE_PHASE_NONE. */
 int instance_state_load(int dirfd, struct instance_state *ret_state, struct pv_error *err);
-/* Writes for a monitor that is dead and said nothing: exited with 137. Keeps what else is known
- * and reloads *state. */
+/* Writes for a monitor that is dead and said nothing: exited with 137. Keeps what else is
+ * known. *state says so afterwards, also when it could not be written. */
 int instance_state_record_death(int dirfd, struct instance_state *state, struct pv_error *err);
 bool instance_state_is_final(const struct instance_state *state);
 

@@ -112,7 +112,7 @@ class Directories(ImageTest):
     def test_the_directory_is_not_changed(self):
         root = self.copy()
         before = {path: os.lstat(path).st_mtime_ns for path in tree(root)}
-        self.run_in('/bin/sh', '-c', 'echo x >/etc/passwd; rm -r /usr/bin; touch /x', image=root,
+        self.run_in('/bin/sh', '-c', 'echo x >/etc/passwd; touch /x; rm -r /usr/bin', image=root,
                     rc=0)
         self.assertEqual({path: os.lstat(path).st_mtime_ns for path in tree(root)}, before)
 
