@@ -9,6 +9,7 @@
 #include "jail/cgroup.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,7 +84,7 @@ static int remove_upwards(const char *top, const char *dir, const char *parent, 
             return pv_error_set(err, ENOMEM, "out of memory for a cgroup's path");
         /* Below a directory that this user may not even search, this user has made nothing: it is
          * another user's. */
-        bool closed = access(path, F_OK) < 0 && errno == EACCES;
+        bool closed = faccessat(AT_FDCWD, path, F_OK, AT_EACCESS) < 0 && errno == EACCES;
         int rc = closed ? 0 : remove_directory(path, err);
         if (rc < 0 || strlen(at) <= strlen(top))
             return rc;
