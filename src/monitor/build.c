@@ -189,6 +189,7 @@ int monitor_build(struct monitor *m, struct pv_error *err)
     m->guest_start_time = start_time_of(engine_get_pid(m->engine));
     if (jail_cgroup_paths(m->cgroup, &m->cgroup_paths) < 0)
         return pv_error_set(err, ENOMEM, "cgroups: out of memory");
+    monitor_state_reserve(m);
     monitor_state_write(m);
     rc = monitor_jail_enter(m, err);
     if (rc == 0)

@@ -127,6 +127,9 @@ int monitor_jail_enter(struct monitor *m, struct pv_error *err);
 
 /* state.c: writes state.json as things are now. Failures are logged. */
 void monitor_state_write(struct monitor *m);
+/* Keeps some space of the disk for the last state, and gives it up again. */
+void monitor_state_reserve(struct monitor *m);
+void monitor_state_release(struct monitor *m);
 /* The same as JSON; the caller frees. NULL when out of memory. */
 struct pv_json *monitor_state_json(const struct monitor *m);
 

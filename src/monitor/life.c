@@ -146,5 +146,6 @@ void monitor_life_guest_ended(void *data, int status)
     unlink(MONITOR_CONTROL_SOCKET);
     unlink(MONITOR_VSOCK_SOCKET);
     monitor_state_write(m);
+    monitor_state_release(m);
     monitor_control_ended(m);
 }

@@ -8,9 +8,13 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #define STATE_FILE "state.json"
+/* Space that is given up when the disk is full, so that the last state can still be written. */
+#define SPARE_FILE ".state.spare"
+#define SPARE_BYTES (32u * 1024)
 
 static const char *status_name(const struct monitor *m)
 {
@@ -125,6 +129,28 @@ struct pv_json *monitor_state_json(const struct monitor *m)
     return o;
 }
 
+static int replace(struct monitor *m, const char *text, struct pv_error *err)
+{
+    int rc = pv_fd_replace_file(m->state_dirfd, STATE_FILE, text, strlen(text), 0600, err);
+    if (rc != -ENOSPC && rc != -EDQUOT)
+        return rc;
+    monitor_state_release(m);
+    return pv_fd_replace_file(m->state_dirfd, STATE_FILE, text, strlen(text), 0600, err);
+}
+
+void monitor_state_reserve(struct monitor *m)
+{
+    pv_auto_fd int fd =
+        openat(m->state_dirfd, SPARE_FILE, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0 || posix_fallocate(fd, 0, SPARE_BYTES) != 0)
+        pv_log(PV_LOG_INFO, "no space can be kept for the last state");
+}
+
+void monitor_state_release(struct monitor *m)
+{
+    unlinkat(m->state_dirfd, SPARE_FILE, 0);
+}
+
 void monitor_state_write(struct monitor *m)
 {
     struct pv_error err = PV_ERROR_INIT;
@@ -132,6 +158,6 @@ void monitor_state_write(struct monitor *m)
     pv_auto_free char *text = json ? pv_json_print(json, true) : NULL;
     if (!text)
         pv_log(PV_LOG_ERROR, "state: out of memory");
-    else if (pv_fd_replace_file(m->state_dirfd, STATE_FILE, text, strlen(text), 0600, &err) < 0)
+    else if (replace(m, text, &err) < 0)
         pv_log(PV_LOG_ERROR, "state: %s", err.text);
 }
