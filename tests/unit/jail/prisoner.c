@@ -33,11 +33,13 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/un.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define LEAKED_FD 150 /* open in the monitor, not given */
-#define IMAGE_FD 10   /* given: this program's own image */
+#define LEAKED_FD 150      /* open in the monitor, not given */
+#define HIGH_LEAKED_FD 400 /* the same, above all numbers that can be given */
+#define IMAGE_FD 10        /* given: this program's own image */
 
 static int port, monitor_pid;
 static const char *abstract_name = "", *socket_path = "";
@@ -166,6 +168,7 @@ static void try_descriptors(void)
 {
     char letter = 'x';
     tell("leaked", syscall(SYS_write, LEAKED_FD, &letter, 1));
+    tell("leaked_high", syscall(SYS_write, HIGH_LEAKED_FD, &letter, 1));
     tell("tiocsti", syscall(SYS_ioctl, 0, TIOCSTI, &letter));
     try_open("controlling_terminal", "/dev/tty");
     struct sigaction ignore = {.sa_handler = SIG_IGN};
@@ -197,6 +200,12 @@ static void describe(char **envp)
     say("uid", syscall(SYS_getuid));
     say("gid", syscall(SYS_getgid));
     say("groups", syscall(SYS_getgroups, 0, NULL));
+    int bounding = 0;
+    for (int cap = 0; cap < 64; cap++)
+        bounding += syscall(SYS_prctl, PR_CAPBSET_READ, cap, 0, 0, 0) == 1;
+    say("bounding_set", bounding);
+    struct utsname names;
+    say("host_name", syscall(SYS_uname, &names) == 0 ? (long)strlen(names.nodename) : -1);
     int signo = 0;
     syscall(SYS_prctl, PR_GET_PDEATHSIG, &signo, 0, 0, 0);
     say("pdeathsig", signo);

@@ -116,7 +116,9 @@ void situation_enter(int argc, char **argv)
     take_terminal();
     if (strstr(argv[2], "ro-proc"))
         make_proc_read_only();
-    if (!as_root)
+    if (as_root)
+        (void)!setgroups(2, (gid_t[]){100, 12345}); /* to be dropped */
+    else
         become_user();
     if (strncmp(argv[2], "ns-root", 7) == 0)
         become_namespace_root();

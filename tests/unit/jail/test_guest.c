@@ -34,6 +34,7 @@
 #include "base/str.h"
 
 #define LEAKED_FD 150
+#define HIGH_LEAKED_FD 400
 #define IMAGE_FD 10
 
 /* What an attempt is stopped by, besides the filter. */
@@ -70,6 +71,7 @@ static const struct {
     {"process_vm_readv", BY_PID | BY_LANDLOCK | BY_UID | BY_OTHERS, EPERM},
     {"exec", BY_ROOT | BY_LANDLOCK, EPERM},
     {"leaked", ALWAYS, 0},
+    {"leaked_high", ALWAYS, 0},
     {"tiocsti", ALWAYS, EPERM},
     {"controlling_terminal", ALWAYS, EPERM},
     {"big_file", ALWAYS, 0},
@@ -143,6 +145,7 @@ static int set_up_targets(void **state)
 
     int null_fd = open("/dev/null", O_WRONLY);
     assert_int_equal(dup2(null_fd, LEAKED_FD), LEAKED_FD); /* not close-on-exec */
+    assert_int_equal(dup2(null_fd, HIGH_LEAKED_FD), HIGH_LEAKED_FD);
     close(null_fd);
     return 0;
 }
@@ -154,6 +157,7 @@ static int tear_down_targets(void **state)
     unlink(path);
     rmdir(targets.dir);
     close(LEAKED_FD);
+    close(HIGH_LEAKED_FD);
     close(targets.unix_fd);
     close(targets.abstract_fd);
     close(targets.tcp_fd);
@@ -189,23 +193,21 @@ static struct jail_filter_program *strict_filter(void)
         SYS_rseq,
         SYS_getrandom,
         SYS_pause,
+        SYS_uname,
 #ifdef __x86_64__
         SYS_arch_prctl,
 #endif
-    };
-    const struct jail_filter_arg clone_args[] = {
-        {0, JAIL_ARG_MASKED_EQ, 0, 0x7e020080}, /* no namespaces */
     };
     struct jail_filter *filter = jail_filter_new(JAIL_FILTER_REFUSE);
     assert_non_null(filter);
     for (size_t i = 0; i < PV_ARRAY_SIZE(calls); i++)
         assert_int_equal(jail_filter_allow(filter, calls[i], "test", NULL), 0);
-    assert_int_equal(jail_filter_allow_args(filter, SYS_clone, clone_args, 1, "test", NULL), 0);
-    for (int option = PR_GET_PDEATHSIG; option <= PR_GET_NO_NEW_PRIVS; option++)
-        if (option == PR_GET_PDEATHSIG || option == PR_GET_NO_NEW_PRIVS) {
-            struct jail_filter_arg arg = {0, JAIL_ARG_MASKED_EQ, (uint64_t)option, 0xffffffff};
-            assert_int_equal(jail_filter_allow_args(filter, SYS_prctl, &arg, 1, "test", NULL), 0);
-        }
+    assert_int_equal(jail_filter_allow_clone(filter, "test", NULL), 0);
+    static const uint64_t options[] = {PR_GET_PDEATHSIG, PR_GET_NO_NEW_PRIVS, PR_CAPBSET_READ};
+    for (size_t i = 0; i < PV_ARRAY_SIZE(options); i++) {
+        struct jail_filter_arg arg = {0, JAIL_ARG_MASKED_EQ, options[i], 0xffffffff};
+        assert_int_equal(jail_filter_allow_args(filter, SYS_prctl, &arg, 1, "test", NULL), 0);
+    }
     struct jail_filter_program *program = NULL;
     assert_int_equal(jail_filter_build(filter, &program, NULL), 0);
     jail_filter_free(filter);
@@ -306,6 +308,13 @@ static void check_state(const struct prison *prison)
     assert_int_equal(said(prison, "stub"), 0);
     if (situation_is_root())
         assert_int_equal(said(prison, "groups"), 0);
+    if (!situation_lacks(JAIL_WALL_UTS))
+        assert_int_equal(said(prison, "host_name"), 0);
+    /* Only who may drop the bounding set can: root, also of a namespace. */
+    if (user_ns || geteuid() == 0)
+        assert_int_equal(said(prison, "bounding_set"), 0);
+    else
+        assert_true(said(prison, "bounding_set") > 0);
     if (situation_lacks(JAIL_WALL_PID))
         assert_int_equal(said(prison, "pid"), prison->process.pid);
     else
