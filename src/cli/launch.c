@@ -86,7 +86,7 @@ static int on_detached(const struct instance_store *store, struct instance *inst
     if (instance->config.remove)
         instance_settle_later(store, instance);
     if (launch->detach)
-        printf("%s\n", instance->id);
+        printf("%s\n", launch->is_new ? instance->id : instance_name(instance));
     return cli_say_finish(0);
 }
 

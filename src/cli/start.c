@@ -30,6 +30,11 @@ static int start_one(const struct instance_store *store, const char *name, bool 
     int rc = cli_client_find(store, name, &instance, err);
     if (rc < 0)
         return rc;
+    if (!attach && instance_status(&instance) == INSTANCE_RUNNING) { /* as wanted, as in Docker */
+        printf("%s\n", instance_name(&instance));
+        instance_close(&instance);
+        return cli_say_finish(0);
+    }
     cli_terminal_size(&rows, &columns);
     rc = instance_create_revive(&instance, true, rows, columns, &lock_fd, err);
     if (rc == 0) {

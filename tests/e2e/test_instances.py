@@ -202,12 +202,14 @@ class Exec(MachineTest):
         self.exec('box', '/bin/sh', '-c', 'echo done >/mark', flags=['-d'], rc=0)
         self.wait_for('the mark', lambda: self.exec('box', '/bin/cat', '/mark').rc == 0)
 
-    def test_a_killed_client_ends_its_command_only(self):
-        process = self.popen('exec', 'box', '/bin/sh', '-c', 'echo here; exec sleep 555')
+    def test_a_killed_client_closes_what_its_command_reads_and_writes(self):
+        """The command gets the end of its input; the instance goes on."""
+        process = self.popen('exec', '-i', 'box', '/bin/sh', '-c',
+                             'echo here; cat; echo ended >/mark; exec sleep 555', stdin=-1)
         self.assertEqual(process.stdout.readline(), b'here\n')
         process.kill()
-        self.wait_for('its command ends', lambda: 'sleep 555' not in self.exec(
-            'box', '/bin/ps', 'ax', rc=0).text, 10)
+        self.wait_for('the end of its input', lambda: self.exec('box', '/bin/cat', '/mark').rc == 0,
+                      10)
         self.assertEqual(self.status('box'), 'running')
 
     def test_in_a_machine_that_has_ended(self):
