@@ -72,6 +72,7 @@ static void shut(struct virtio_vhost_user *conn)
     conn->draining = false;
     virtio_vhost_user_drop_message(conn);
     virtio_vhost_user_reset_rings(conn);
+    virtio_vhost_user_close_calls(conn);
     virtio_vhost_user_close_request_fd(conn);
     virtio_device_reset(conn->options.device);
 }

@@ -111,8 +111,10 @@ int virtio_vhost_user_set_table(struct virtio_vhost_user *conn,
 int virtio_vhost_user_set_kick(struct virtio_vhost_user *conn, unsigned index, int fd);
 int virtio_vhost_user_set_call(struct virtio_vhost_user *conn, unsigned index, int fd);
 int virtio_vhost_user_enable(struct virtio_vhost_user *conn, unsigned index);
-/* Forgets addresses and descriptors of all rings. */
+/* Forgets addresses and kick descriptors of all rings. The call descriptors stay until the guest
+ * sends others or the connection ends: their end of file tells a guest that the device is gone. */
 void virtio_vhost_user_reset_rings(struct virtio_vhost_user *conn);
+void virtio_vhost_user_close_calls(struct virtio_vhost_user *conn);
 /* Whether fd is a connected unix stream socket: writing to one can be done without blocking. */
 bool virtio_vhost_user_is_socket(int fd);
 

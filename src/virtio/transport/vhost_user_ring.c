@@ -202,7 +202,12 @@ void virtio_vhost_user_reset_rings(struct virtio_vhost_user *conn)
     for (unsigned i = 0; i < VIRTIO_DEVICE_QUEUES_MAX; i++) {
         struct vhost_user_ring *ring = &conn->rings[i];
         close_kick(ring);
-        close_call(ring);
         ring->has_addr = false;
     }
+}
+
+void virtio_vhost_user_close_calls(struct virtio_vhost_user *conn)
+{
+    for (unsigned i = 0; i < VIRTIO_DEVICE_QUEUES_MAX; i++)
+        close_call(&conn->rings[i]);
 }
