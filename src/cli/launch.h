@@ -8,10 +8,11 @@
 #include "instance/instance.h"
 
 struct cli_launch {
-    bool detach;   /* leave when the command has started, and print the id */
-    bool proxy;    /* pass signals on */
-    bool is_new;   /* on failure before the command started nothing is kept */
-    int cancel_fd; /* a signalfd: readable when the user wants out */
+    bool detach;          /* leave when the command has started */
+    const char *announce; /* what to print then */
+    bool proxy;           /* pass signals on */
+    bool is_new;          /* on failure before the command started nothing is kept */
+    int cancel_fd;        /* a signalfd: readable when the user wants out */
 };
 
 /* Blocks the signals that a session proxies, so that from here on none interrupts half-done work.

@@ -195,8 +195,11 @@ static int create_and_launch(const struct run_options *o, const char *image_name
     if (rc >= 0)
         rc = instance_create_new(&store, &request, &instance, &lock_fd, &warnings, err);
     if (rc == 0) {
-        struct cli_launch launch = {
-            .detach = o->detach, .proxy = !o->no_proxy, .is_new = true, .cancel_fd = cancel_fd};
+        struct cli_launch launch = {.detach = o->detach,
+                                    .announce = instance.id,
+                                    .proxy = !o->no_proxy,
+                                    .is_new = true,
+                                    .cancel_fd = cancel_fd};
         cli_say_warnings(&warnings);
         rc = cli_launch_run(&store, &instance, lock_fd, &launch);
         instance_close(&instance);

@@ -35,10 +35,16 @@ static int start_one(const struct instance_store *store, const char *name, bool 
         instance_close(&instance);
         return cli_say_finish(0);
     }
+    if (instance.alive && !attach && !instance_state_is_final(&instance.state)) {
+        instance_close(&instance);
+        printf("%s\n", name); /* it runs already, which is what was wanted */
+        return cli_say_finish(0);
+    }
     cli_terminal_size(&rows, &columns);
     rc = instance_create_revive(&instance, true, rows, columns, &lock_fd, err);
     if (rc == 0) {
-        struct cli_launch launch = {.detach = !attach, .proxy = true, .cancel_fd = cancel_fd};
+        struct cli_launch launch = {
+            .detach = !attach, .announce = name, .proxy = true, .cancel_fd = cancel_fd};
         rc = cli_launch_run(store, &instance, lock_fd, &launch);
     }
     instance_close(&instance);

@@ -157,13 +157,17 @@ int image_layer_create(uint64_t bytes, bool journal, int dirfd, const char *name
         rc = template_name(mke2fs, bytes, journal, template, sizeof(template), err);
     if (rc == 0)
         rc = image_cache_open("layers", &cache, err);
-    if (rc < 0)
-        return pv_error_prefix(err, "writable layer");
+    if (rc < 0) {
+        pv_error_prefix(err, "writable layer");
+        return rc;
+    }
 
     if (faccessat(cache.dirfd, template, R_OK, 0) < 0)
         rc = make_template(&cache, mke2fs, template, bytes, journal, err);
     if (rc == 0)
         rc = copy_template(&cache, template, dirfd, name, err);
     image_cache_close(&cache);
-    return rc == 0 ? 0 : pv_error_prefix(err, "writable layer");
+    if (rc < 0)
+        pv_error_prefix(err, "writable layer");
+    return rc;
 }

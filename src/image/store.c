@@ -59,7 +59,8 @@ int image_store_resolve(const char *text, image_pack_say_fn *say, struct image_r
     int rc = resolve(text, say, &ref, err);
     if (rc < 0) {
         image_store_ref_done(&ref);
-        return pv_error_prefix(err, "image '%s'", text);
+        pv_error_prefix(err, "image '%s'", text);
+        return rc;
     }
     *ret_ref = ref;
     return 0;

@@ -66,7 +66,8 @@ int instance_config_load(int dirfd, struct instance_config *ret_config, struct p
         rc = read_config(json, &config, err);
     if (rc < 0) {
         instance_config_done(&config);
-        return pv_error_prefix(err, "%s is damaged", INSTANCE_CONFIG_FILE);
+        pv_error_prefix(err, "%s is damaged", INSTANCE_CONFIG_FILE);
+        return rc;
     }
     *ret_config = config;
     return 0;

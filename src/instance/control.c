@@ -148,7 +148,9 @@ int instance_control_request(const struct instance *instance, uint16_t type, con
         pv_error_set(err, -rc, "monitor: %s", strerror(-rc));
     else
         rc = read_reply(fd, deadline, ret_reply, err);
-    return rc < 0 ? pv_error_prefix(err, "instance %s", instance_name(instance)) : 0;
+    if (rc < 0)
+        pv_error_prefix(err, "instance %s", instance_name(instance));
+    return rc;
 }
 
 int instance_control_attach(const struct instance *instance, bool with_stdin, bool primary,

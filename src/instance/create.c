@@ -233,8 +233,10 @@ int instance_create_revive(struct instance *instance, bool attached, uint16_t ro
     if (guard < 0)
         return guard;
     pv_auto_fd int lock_fd = instance_lock_hold(instance->dirfd, err);
-    if (lock_fd < 0)
-        return pv_error_prefix(err, "start %s", instance_name(instance));
+    if (lock_fd < 0) {
+        pv_error_prefix(err, "start %s", instance_name(instance));
+        return lock_fd;
+    }
     int rc = instance_reload(instance, err);
     if (rc < 0)
         return rc;

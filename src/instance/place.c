@@ -170,7 +170,8 @@ int instance_place_find(struct instance_place *ret_place, struct pv_error *err)
     }
     if (rc < 0) {
         instance_place_done(&place);
-        return pv_error_prefix(err, "state folder");
+        pv_error_prefix(err, "state folder");
+        return rc;
     }
     *ret_place = place;
     return 0;

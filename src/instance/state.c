@@ -101,6 +101,8 @@ int instance_state_load(int dirfd, struct instance_state *ret_state, struct pv_e
     size_t len;
     int rc = instance_file_read(dirfd, INSTANCE_STATE_FILE, STATE_BYTES_MAX, &text, &len, err);
     if (rc == -ENOENT) {
+        if (err)
+            *err = (struct pv_error)PV_ERROR_INIT;
         *ret_state = state;
         return 0;
     }
@@ -110,7 +112,8 @@ int instance_state_load(int dirfd, struct instance_state *ret_state, struct pv_e
         rc = read_state(state.json, &state, err);
     if (rc < 0) {
         instance_state_done(&state);
-        return pv_error_prefix(err, "%s is damaged", INSTANCE_STATE_FILE);
+        pv_error_prefix(err, "%s is damaged", INSTANCE_STATE_FILE);
+        return rc;
     }
     *ret_state = state;
     return 0;

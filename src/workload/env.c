@@ -100,14 +100,18 @@ int workload_env_add_file(struct pv_strv *env, const char *path, struct pv_error
     pv_auto_free char *text = NULL;
     size_t len = 0;
     int rc = pv_fd_read_file(AT_FDCWD, path, ENV_FILE_MAX, &text, &len, err);
-    if (rc < 0)
-        return pv_error_prefix(err, "--env-file");
+    if (rc < 0) {
+        pv_error_prefix(err, "--env-file");
+        return rc;
+    }
     if (memchr(text, '\0', len))
         return pv_error_set(err, EINVAL, "--env-file '%s': not a text file", path);
 
     char *rest = text, *line;
-    for (unsigned number = 1; (line = strsep(&rest, "\n")); number++)
-        if (add_line(env, line, err) < 0)
-            return pv_error_prefix(err, "--env-file '%s', line %u", path, number);
-    return 0;
+    for (unsigned number = 1; rc == 0 && (line = strsep(&rest, "\n")); number++) {
+        rc = add_line(env, line, err);
+        if (rc < 0)
+            pv_error_prefix(err, "--env-file '%s', line %u", path, number);
+    }
+    return rc;
 }
