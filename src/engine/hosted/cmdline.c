@@ -8,20 +8,11 @@
 #include <string.h>
 
 /* panic=-1: a kernel that panics ends at once. The agent is /init of the initramfs.
- * lpj: loops of udelay() in a jiffy of 10 ms. Told to the kernel, it does not spend 60 ms of the
- * boot on measuring it. One loop takes at least a cycle, so on no CPU of up to 5 GHz a delay is too
- * short; on slower ones it is longer than asked, and no device of ours needs one.
  * rcu_expedited: nobody waits for ticks of 10 ms until mounts, cgroups and namespaces have changed;
  * the few virtual CPUs are asked instead. */
-static const char *const fixed[] = {"linux",
-                                    "jailed",
-                                    "seccomp=on",
-                                    "console=hvc0",
-                                    "earlyprintk",
-                                    "panic=-1",
-                                    "random.trust_cpu=on",
-                                    "lpj=50000000",
-                                    "rcupdate.rcu_expedited=1"};
+static const char *const fixed[] = {
+    "linux",       "jailed",   "seccomp=on",          "console=hvc0",
+    "earlyprintk", "panic=-1", "random.trust_cpu=on", "rcupdate.rcu_expedited=1"};
 
 static int add_cpus(const struct engine_options *o, struct pv_strv *argv)
 {
