@@ -99,10 +99,12 @@ static void reload(struct fixture *f)
         fail_msg("%s", err.text);
 }
 
+/* Until nothing of it lives: a child of a killed monitor takes a moment to die with it. */
 static void reap(struct fixture *f)
 {
     waitpid(f->monitor, NULL, 0);
     f->monitor = 0;
+    assert_int_equal(instance_lock_wait(f->instance.dirfd, 2 * SECOND_NS), 0);
 }
 
 static size_t count_instances(struct fixture *f)
