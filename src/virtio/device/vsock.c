@@ -332,6 +332,8 @@ int virtio_vsock_new(const struct virtio_vsock_options *options, struct pv_loop 
     v->options = *options;
     if (!v->options.max_connections)
         v->options.max_connections = CONNECTIONS_DEFAULT;
+    if (!v->options.timeout_ms)
+        v->options.timeout_ms = VSOCK_TIMEOUT_MS;
     TAILQ_INIT(&v->connections);
     TAILQ_INIT(&v->ready);
     v->serve_fd = -1;

@@ -19,6 +19,8 @@
 struct virtio_vsock_options {
     uint64_t guest_cid;       /* 3 or more, below 2^32 - 1 */
     unsigned max_connections; /* 1 .. VIRTIO_VSOCK_CONNECTIONS_MAX; 0: 256 */
+    unsigned
+        timeout_ms; /* for the answer to connecting or closing, and for a client's line; 0: 10 s */
     /* Where the guest's connections to a port of the host go that has no listener: returns a
      * connected stream socket (which the device takes) or -errno, without blocking. NULL: such
      * connections are refused. */

@@ -122,11 +122,15 @@ void virtio_vsock_connection_tell(struct vsock_connection *c, int rc)
         fn(c->connected_data, rc);
 }
 
-void virtio_vsock_connection_set_deadline(struct vsock_connection *c, uint64_t ns)
+void virtio_vsock_connection_set_deadline(struct vsock_connection *c)
 {
-    c->deadline_ns = ns ? pv_time_monotonic_ns() + ns : 0;
-    if (ns)
-        virtio_vsock_arm(c->vsock, c->deadline_ns);
+    c->deadline_ns = pv_time_monotonic_ns() + c->vsock->options.timeout_ms * 1000000ull;
+    virtio_vsock_arm(c->vsock, c->deadline_ns);
+}
+
+void virtio_vsock_connection_clear_deadline(struct vsock_connection *c)
+{
+    c->deadline_ns = 0;
 }
 
 void virtio_vsock_connection_kill(struct vsock_connection *c)
@@ -140,7 +144,7 @@ void virtio_vsock_connection_kill(struct vsock_connection *c)
     c->vsock->base.counters[VSOCK_COUNTER_RESETS]++;
     close_socket(c);
     c->state = VSOCK_DEAD;
-    c->deadline_ns = 0;
+    virtio_vsock_connection_clear_deadline(c);
     c->pending = 0;
     virtio_vsock_connection_owe(c, VSOCK_SEND_RST);
 }
@@ -279,7 +283,7 @@ static uint32_t give_shutdown(struct vsock_connection *c, const struct virtio_ch
 {
     c->shut_by_host = shut_wanted(c);
     if (c->shut_by_host == SHUT_BOTH)
-        virtio_vsock_connection_set_deadline(c, VSOCK_CLOSE_NS);
+        virtio_vsock_connection_set_deadline(c);
     return give_control(c, chain, VIRTIO_VSOCK_OP_SHUTDOWN, c->shut_by_host);
 }
 
@@ -452,7 +456,7 @@ static void take_data(struct vsock_connection *c, size_t len, const struct virti
 static void take_response(struct vsock_connection *c)
 {
     c->state = VSOCK_ESTABLISHED;
-    virtio_vsock_connection_set_deadline(c, 0);
+    virtio_vsock_connection_clear_deadline(c);
     c->vsock->base.counters[VSOCK_COUNTER_CONNECTIONS]++;
     if (c->is_client) {
         char ok[32];

@@ -80,7 +80,7 @@ static void start_connecting(struct vsock_connection *c, uint32_t guest_port)
     struct vsock *v = c->vsock;
     c->state = VSOCK_CONNECTING;
     virtio_vsock_connection_name(c, guest_port, virtio_vsock_host_pick_port(v, guest_port));
-    virtio_vsock_connection_set_deadline(c, VSOCK_CONNECT_NS);
+    virtio_vsock_connection_set_deadline(c);
     virtio_vsock_connection_owe(c, VSOCK_SEND_REQUEST);
 }
 
@@ -175,7 +175,7 @@ static void on_client(void *data, int listen_fd, uint32_t events)
     }
     struct vsock_connection *c = virtio_vsock_connection_new(v, fd, VSOCK_LINE);
     if (c)
-        virtio_vsock_connection_set_deadline(c, VSOCK_CONNECT_NS);
+        virtio_vsock_connection_set_deadline(c);
 }
 
 void virtio_vsock_host_resume_serving(struct vsock *v)

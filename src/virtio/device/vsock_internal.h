@@ -20,9 +20,8 @@
 #define VSOCK_HOST_CID 2u
 #define VSOCK_BUCKETS 256u
 #define VSOCK_RSTS_MAX 64u
-#define VSOCK_CONNECT_NS 10000000000ull /* until an answer must be here */
-#define VSOCK_CLOSE_NS 8000000000ull    /* until the guest must have agreed to a close */
-#define VSOCK_LINE_MAX 32u              /* "CONNECT 4294967295\n" is shorter */
+#define VSOCK_TIMEOUT_MS 10000u
+#define VSOCK_LINE_MAX 32u /* "CONNECT 4294967295\n" is shorter */
 
 enum { VSOCK_RX, VSOCK_TX, VSOCK_EVENT, VSOCK_QUEUES };
 
@@ -152,7 +151,9 @@ void virtio_vsock_connection_kill(struct vsock_connection *c);
 void virtio_vsock_connection_linger(struct vsock_connection *c, int rc);
 /* Sends from our side: sets pending bits, puts it into the ready list when it has something. */
 void virtio_vsock_connection_owe(struct vsock_connection *c, unsigned pending);
-void virtio_vsock_connection_set_deadline(struct vsock_connection *c, uint64_t ns);
+/* The other side must do something within the timeout; or need not any more. */
+void virtio_vsock_connection_set_deadline(struct vsock_connection *c);
+void virtio_vsock_connection_clear_deadline(struct vsock_connection *c);
 void virtio_vsock_arm(struct vsock *v, uint64_t deadline_ns); /* vsock.c: timer, at the latest */
 /* Fills a header for a packet to the guest and notes the credit that it tells. */
 void virtio_vsock_connection_header(struct vsock_connection *c, uint16_t op, uint32_t flags,

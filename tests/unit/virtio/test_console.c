@@ -121,6 +121,22 @@ static void test_one_huge_buffer_is_printed_in_turns(void **state)
     assert_true(f->largest <= 4096);
 }
 
+/* Whatever the size of the ones before: the share of a turn stays the same. */
+static void test_a_turn_is_bounded_over_all_buffers(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t len = 1u << 20;
+    struct fake_desc small = {fake_driver_alloc(f->d, 100), 100, 0, 0};
+    struct fake_desc large = {fake_driver_alloc(f->d, len), len, 0, 0};
+    fake_ring_add(&f->d->rings[TX], &small, 1);
+    fake_ring_add(&f->d->rings[TX], &large, 1);
+    virtio_device_kick(f->dev, TX);
+    assert_true(f->output_len > 100 && f->output_len < len / 4);
+    fake_driver_wait_used(f->d, TX);
+    fake_driver_wait_used(f->d, TX);
+    assert_int_equal(f->output_len, len + 100);
+}
+
 static void test_writable_and_empty_output_is_harmless(void **state)
 {
     struct fixture *f = *state;
@@ -277,6 +293,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ALL(test_output_in_parts_arrives_in_order),
         ALL(test_one_huge_buffer_is_printed_in_turns),
+        ALL(test_a_turn_is_bounded_over_all_buffers),
         ALL(test_writable_and_empty_output_is_harmless),
         ALL(test_input_fills_the_guests_buffers),
         ALL(test_input_buffers_that_are_not_writable_are_given_back),

@@ -147,6 +147,16 @@ static void test_rings_that_are_odd_in_our_memory_are_refused(void **state)
     virtio_queue_disable(f->q);
     assert_int_equal(virtio_queue_set_rings(f->q, (gpa_t){0}, (gpa_t){1024}, (gpa_t){2048}), 0);
     assert_int_equal(virtio_queue_enable(f->q, &odd), -EFAULT);
+
+    const struct {
+        uint64_t offset;
+        int rc;
+    } cases[] = {{2, -EFAULT}, {4, -EFAULT}, {8, -EFAULT}, {16, 0}};
+    for (size_t i = 0; i < PV_ARRAY_SIZE(cases); i++) {
+        memory_map_init(&odd, f->driver->memory);
+        assert_int_equal(memory_map_add(&odd, (gpa_t){0}, 65536, cases[i].offset), 0);
+        assert_int_equal(virtio_queue_enable(f->q, &odd), cases[i].rc);
+    }
 }
 
 /* -- chains -- */
@@ -471,6 +481,24 @@ static void test_a_disabled_queue_is_left_alone(void **state)
     assert_int_equal(chain.head, 1);
 }
 
+/* Set up anew it looks at its new ring, not at what it knew of the old one. */
+static void test_a_queue_starts_over(void **state)
+{
+    struct fixture *f = *state;
+    struct fake_desc d = {fake_driver_alloc(f->driver, 1), 1, 0, 0};
+    for (int i = 0; i < 3; i++) {
+        fake_ring_add(&f->ring, &d, 1);
+        assert_int_equal(pop(f), 1);
+    }
+    virtio_queue_disable(f->q);
+    fake_ring_init(&f->ring, &f->driver->map, SIZE, f->ring.desc.addr);
+    assert_int_equal(virtio_queue_set_base(f->q, 0), 0);
+    assert_int_equal(virtio_queue_enable(f->q, &f->driver->map), 0);
+    assert_int_equal(pop(f), 0);
+    fake_ring_add(&f->ring, &d, 1);
+    assert_int_equal(pop(f), 1);
+}
+
 /* -- notifications -- */
 
 static void test_signals_follow_the_guests_flag(void **state)
@@ -548,6 +576,7 @@ int main(void)
         T(test_indices_wrap_at_65536),
         T(test_unpop_gives_the_same_chain_again),
         T(test_a_disabled_queue_is_left_alone),
+        T(test_a_queue_starts_over),
         T(test_signals_follow_the_guests_flag),
         T(test_the_event_index_says_when_to_signal),
         T(test_the_event_index_asks_for_a_kick_only_when_empty),

@@ -41,7 +41,9 @@ static void test_a_driver_can_start_again_on_the_same_socket(void **state)
 {
     struct fixture *f = *state;
     assert_prints(f, "one");
+    unsigned fds = fake_count_fds();
     fake_driver_reset(f->d);
+    assert_int_equal(fake_count_fds(), fds - 3); /* its request socket, and our kick descriptors */
     assert_false(virtio_device_is_active(f->d->dev));
     uint64_t calls[8]; /* the end of this file would say that the device is gone */
     while (recv(f->d->call_socks[TX], calls, sizeof(calls), MSG_DONTWAIT) > 0)

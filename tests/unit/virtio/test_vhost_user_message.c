@@ -213,6 +213,38 @@ static void test_status_only_grows(void **state)
     assert_int_equal(fake_driver_get_u64(f->d, VHOST_USER_GET_STATUS), 0);
 }
 
+static int64_t send_config(struct fixture *f, uint32_t request, uint32_t offset, uint32_t size,
+                           uint32_t flags, uint32_t bytes)
+{
+    struct vhost_user_config c = {.offset = offset, .size = size, .flags = flags};
+    return fake_driver_ask(f->d, request, &c, VHOST_USER_CONFIG_HEADER_BYTES + bytes, NULL, 0);
+}
+
+static void test_config_ranges_are_checked(void **state)
+{
+    const struct {
+        uint32_t offset, size, flags, bytes;
+    } bad[] = {{0, 1, 0, 4},   {0, 5, 0, 4},          {0, 4, 1, 4},
+               {0, 0, 0, 4},   {253, 4, 0, 4},        {UINT32_MAX, 4, 0, 4},
+               {256, 1, 0, 1}, {0, UINT32_MAX, 0, 4}, {1, 256, 0, 256}};
+    struct fixture *f = *state;
+    for (size_t i = 0; i < PV_ARRAY_SIZE(bad); i++)
+        assert_int_equal(send_config(f, VHOST_USER_SET_CONFIG, bad[i].offset, bad[i].size,
+                                     bad[i].flags, bad[i].bytes),
+                         1);
+    for (size_t i = 0; i < PV_ARRAY_SIZE(bad); i++) { /* a question that has no answer */
+        void *other;
+        set_up_negotiated(&other);
+        assert_int_equal(send_config(other, VHOST_USER_GET_CONFIG, bad[i].offset, bad[i].size,
+                                     bad[i].flags, bad[i].bytes),
+                         -1);
+        assert_broken(other, "a message has a value that cannot be used");
+        assert_int_equal(tear_down(&other), 0);
+    }
+    uint8_t config[VIRTIO_DEVICE_CONFIG_MAX];
+    fake_driver_read_config(f->d, 0, config, sizeof(config));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -226,6 +258,7 @@ int main(void)
         CONNECTED(test_without_reply_ack_a_refusal_breaks),
         CONNECTED(test_features_that_were_not_offered_are_refused),
         NEGOTIATED(test_status_only_grows),
+        NEGOTIATED(test_config_ranges_are_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

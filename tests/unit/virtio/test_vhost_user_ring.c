@@ -175,9 +175,9 @@ static void test_the_number_of_regions_must_agree(void **state)
         uint32_t num, size;
         unsigned fds;
         int64_t ack;
-    } cases[] = {{0, 40, 1, 1},          {2, 40, 1, 1},          {2, 72, 1, 1},
-                 {1, 40, 2, 1},          {1, 72, 2, 1},          {9, 72, 2, 1},
-                 {UINT32_MAX, 40, 1, 1}, {0x08000001, 40, 1, 1}, {2, 72, 2, 0}};
+    } cases[] = {{0, 40, 1, 1}, {2, 40, 1, 1}, {2, 72, 1, 1},          {1, 40, 2, 1},
+                 {1, 72, 2, 1}, {9, 72, 2, 1}, {UINT32_MAX, 40, 1, 1}, {0x08000001, 40, 1, 1},
+                 {2, 40, 2, 1}, {1, 72, 1, 1}, {2, 72, 2, 0}};
     for (size_t i = 0; i < PV_ARRAY_SIZE(cases); i++) {
         t.num = cases[i].num;
         assert_int_equal(
@@ -244,6 +244,43 @@ static void test_a_kick_descriptor_cannot_make_us_wait(void **state)
     assert_prints(f, "kicked");
 }
 
+/* A user address leads into its own region or nowhere. */
+static void test_user_addresses_are_translated_by_region(void **state)
+{
+    struct fixture *f = *state;
+    struct fake_driver *d = f->d;
+    const struct vhost_user_region regions[] = {{0x10000, 4096, 0, 0},
+                                                {0x100000, 65536, 1ull << 40, 65536}};
+    uint64_t kick = TX, user = 1ull << 40;
+    int fd = eventfd(0, EFD_CLOEXEC);
+    assert_int_equal(send_table(d, regions, 2, memory_get_fd(d->memory)), 0);
+    assert_int_equal(fake_driver_ask(d, VHOST_USER_SET_VRING_KICK, &kick, 8, &fd, 1), 0);
+    assert_int_equal(fake_driver_ask_state(d, VHOST_USER_SET_VRING_NUM, TX, SIZE), 0);
+    close(fd);
+    /* Never told: not the same as 0, which would be an address here. */
+    assert_int_equal(fake_driver_ask_state(d, VHOST_USER_SET_VRING_ENABLE, TX, 1), 1);
+    const uint64_t bad[] = {4096, 0x10000, 0x100000 - 0x10000, user + 65536};
+    for (size_t i = 0; i < PV_ARRAY_SIZE(bad); i++)
+        assert_int_equal(enable_at(d, bad[i], user, user), 1);
+    assert_int_equal(enable_at(d, user, 0, user + 4096), 0);
+    const struct vring_used *used = memory_at(d->memory, 65536 + 4096, sizeof(*used));
+    struct vring_avail *avail = memory_at(d->memory, 0, sizeof(*avail));
+    avail->idx = SIZE + 1; /* read from there: it runs away */
+    assert_int_equal(used->flags, 0);
+    fake_driver_send(d, VHOST_USER_SET_STATUS, VHOST_USER_VERSION, &(uint64_t){15}, 8, NULL, 0);
+    assert_broken(f, "an available index ran away");
+}
+
+static void test_a_kick_is_one_event(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t before = counter(f, "kicks"), one = 1;
+    assert_int_equal(write(f->d->kick_fds[TX], &one, sizeof(one)), sizeof(one));
+    for (int i = 0; i < 5; i++)
+        fake_driver_turn(f->d);
+    assert_int_equal(counter(f, "kicks"), before + 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -260,6 +297,8 @@ int main(void)
         RUNNING(test_a_table_that_leaves_a_running_ring_breaks),
         NEGOTIATED(test_kicks_come_by_eventfd_only),
         RUNNING(test_a_kick_descriptor_cannot_make_us_wait),
+        NEGOTIATED(test_user_addresses_are_translated_by_region),
+        RUNNING(test_a_kick_is_one_event),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

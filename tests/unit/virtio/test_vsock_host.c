@@ -186,10 +186,15 @@ static void test_clients_that_say_something_else_are_closed(void **state)
         assert_true(n == 0 || (n < 0 && errno == ECONNRESET));
         close(fd);
     }
+    int fd = dial(f, &addr, NULL);
+    assert_int_equal(send(fd, "CONNECT 1\0002\n", 12, 0), 12);
+    fake_driver_turn(f->d);
+    assert_eof(fd);
+    close(fd);
     expect_nothing(f);
     assert_int_equal(virtio_vsock_get_connections(f->dev), 0);
 
-    int fd = dial(f, &addr, "CONNECT 5\n"); /* refused by the guest */
+    fd = dial(f, &addr, "CONNECT 5\n"); /* refused by the guest */
     struct packet p = expect(f, VIRTIO_VSOCK_OP_REQUEST);
     send_op(f, VIRTIO_VSOCK_OP_RST, 5, p.h.src_port);
     assert_eof(fd);
@@ -215,6 +220,50 @@ static void test_silent_clients_are_bounded(void **state)
         close(fds[i]);
 }
 
+static void turn_for(struct fixture *f, unsigned ms)
+{
+    for (unsigned i = 0; i < ms; i++)
+        fake_driver_turn(f->d);
+}
+
+static void test_who_does_not_answer_in_time_is_dropped(void **state)
+{
+    struct fixture *f = *state;
+    struct sockaddr_un addr;
+    serve(f, &addr);
+    int client = dial(f, &addr, "CONNE"), fd;
+    uint32_t port = open_from_host(f, 52, &fd);
+    assert_int_equal(virtio_vsock_get_connections(f->dev), 2);
+    assert_int_equal(f->num_connected, 0);
+    turn_for(f, TIMEOUT_MS + 50);
+    assert_int_equal(f->num_connected, 1);
+    assert_int_equal(f->connected_rc, -ETIMEDOUT);
+    struct packet p = expect(f, VIRTIO_VSOCK_OP_RST); /* in case it answers later */
+    assert_int_equal(p.h.src_port, port);
+    assert_int_equal(virtio_vsock_get_connections(f->dev), 0);
+    assert_eof(fd);
+    char byte;
+    assert_true(recv(client, &byte, 1, MSG_DONTWAIT) <= 0);
+    close(fd);
+    close(client);
+}
+
+static void test_a_close_that_is_not_answered_ends_in_time(void **state)
+{
+    struct fixture *f = *state;
+    open_from_guest(f, 5);
+    close(pv_take_fd(&f->accepted));
+    while (expect(f, VIRTIO_VSOCK_OP_SHUTDOWN).h.flags != 3)
+        ;
+    turn_for(f, TIMEOUT_MS + 50);
+    expect(f, VIRTIO_VSOCK_OP_RST);
+    assert_int_equal(virtio_vsock_get_connections(f->dev), 0);
+
+    open_from_guest(f, 5); /* one that is in use has no limit */
+    turn_for(f, TIMEOUT_MS + 50);
+    assert_int_equal(virtio_vsock_get_connections(f->dev), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -227,6 +276,8 @@ int main(void)
         BOTH(test_clients_say_connect),
         BOTH(test_clients_that_say_something_else_are_closed),
         BOTH(test_silent_clients_are_bounded),
+        BOTH(test_who_does_not_answer_in_time_is_dropped),
+        BOTH(test_a_close_that_is_not_answered_ends_in_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -52,6 +52,7 @@ static int set_up(void **state, enum fake_transport transport, unsigned rx)
     f->accepted = f->host_end = -1;
     struct virtio_vsock_options o = {.guest_cid = CID,
                                      .max_connections = MAX_CONNECTIONS,
+                                     .timeout_ms = TIMEOUT_MS,
                                      .connect_host = connect_host,
                                      .data = f};
     assert_int_equal(virtio_vsock_new(&o, f->d->loop, &f->dev, NULL), 0);

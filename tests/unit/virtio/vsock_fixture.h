@@ -21,6 +21,7 @@
 #define CID 7
 #define PORT 1024 /* of the host, with a listener */
 #define MAX_CONNECTIONS 8
+#define TIMEOUT_MS 300u
 #define HEADER sizeof(struct virtio_vsock_hdr)
 #define PACKET 4096u /* room for data in each of the guest's buffers */
 
