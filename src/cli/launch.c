@@ -80,6 +80,17 @@ static int on_lost(const struct instance_store *store, struct instance *instance
     return cli_say_error(instance->state.exit_code, "%s", instance->state.error);
 }
 
+/* Nobody could be attached to: a machine that ended at once has left word in its state. */
+static int on_not_attached(const struct instance_store *store, struct instance *instance,
+                           const struct cli_launch *launch, const struct pv_error *err, int rc)
+{
+    cli_client_settle(store, instance);
+    const char *why = instance_state_is_final(&instance->state) ? instance->state.error : NULL;
+    cli_client_show_failure(instance, why ? why : pv_error_text(err, rc));
+    throw_away(store, instance, launch->is_new);
+    return CLI_EXIT_OURS;
+}
+
 static int on_detached(const struct instance_store *store, struct instance *instance,
                        const struct cli_launch *launch)
 {
@@ -137,10 +148,11 @@ int cli_launch_run(const struct instance_store *store, struct instance *instance
     struct pv_error err = PV_ERROR_INIT;
     struct cli_session_result result = {0};
     int rc = instance_create_start(instance, lock_fd, launch->cancel_fd, NULL, &err);
-    if (rc == 0)
+    if (rc == 0) {
         rc = stay(store, instance, launch, &result, &err);
-    if (rc == 0)
-        return judge(store, instance, &result, launch);
+        return rc == 0 ? judge(store, instance, &result, launch)
+                       : on_not_attached(store, instance, launch, &err, rc);
+    }
 
     int code = rc == -ECANCELED ? pending_code() : CLI_EXIT_OURS;
     if (rc != -ECANCELED)

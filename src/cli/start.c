@@ -30,14 +30,9 @@ static int start_one(const struct instance_store *store, const char *name, bool 
     int rc = cli_client_find(store, name, &instance, err);
     if (rc < 0)
         return rc;
-    if (!attach && instance_status(&instance) == INSTANCE_RUNNING) { /* as wanted, as in Docker */
-        printf("%s\n", instance_name(&instance));
+    if (!attach && instance.alive && !instance_state_is_final(&instance.state)) {
         instance_close(&instance);
-        return cli_say_finish(0);
-    }
-    if (instance.alive && !attach && !instance_state_is_final(&instance.state)) {
-        instance_close(&instance);
-        printf("%s\n", name); /* it runs already, which is what was wanted */
+        printf("%s\n", name); /* it runs already, which is what was wanted, as in Docker */
         return cli_say_finish(0);
     }
     cli_terminal_size(&rows, &columns);

@@ -7,6 +7,8 @@
 #include "cli/client.h"
 #include "cli/say.h"
 #include "cli/verbs.h"
+#include "instance/control.h"
+#include "wire/control.h"
 #include "workload/signals.h"
 
 #include <errno.h>
@@ -14,6 +16,7 @@
 
 #define GRACE_DEFAULT 10u
 #define GRACE_MAX (24u * 3600)
+#define FOR_EVER_NS (UINT64_MAX / 4)
 
 struct stop_options {
     const char *time;
@@ -88,17 +91,34 @@ static int kill_run(char **args, size_t num_args, void *values)
     return cli_client_each(args, num_args, kill_one, &signo);
 }
 
-/* An instance that is removed when it ends (--rm) can be gone before its code is read; the state
- * is read through the folder that stays open. */
+/* The monitor's own word: it comes before anybody can remove the instance (--rm). */
+static int ask_monitor(struct instance *instance, int64_t *ret_code)
+{
+    pv_auto(pv_json) struct pv_json *reply = NULL;
+    int64_t code = -1;
+    int rc = instance_control_request(instance, WIRE_CONTROL_WAIT, NULL, FOR_EVER_NS, &reply, NULL);
+    if (rc == 0)
+        rc = pv_json_get_i64(reply, "exit_code", 0, 255, &code, NULL);
+    if (rc == 0 && code < 0)
+        rc = -EPROTO;
+    if (rc == 0)
+        *ret_code = code;
+    return rc;
+}
+
 static int wait_one(const struct instance_store *store, struct instance *instance, void *data,
                     struct pv_error *err)
 {
-    instance_stop_wait(instance, 0);
-    if (instance_status(instance) == INSTANCE_DEAD)
-        cli_client_settle(store, instance);
-    if (!instance_state_is_final(&instance->state))
-        return pv_error_set(err, ENOENT, "the instance went without an exit code");
-    printf("%d\n", instance->state.exit_code);
+    int64_t code = 0;
+    if (!instance->alive || ask_monitor(instance, &code) < 0) {
+        instance_stop_wait(instance, 0);
+        if (instance_status(instance) == INSTANCE_DEAD)
+            cli_client_settle(store, instance);
+        if (!instance_state_is_final(&instance->state))
+            return pv_error_set(err, ENOENT, "the instance went without an exit code");
+        code = instance->state.exit_code;
+    }
+    printf("%d\n", (int)code);
     fflush(stdout);
     return 0;
 }

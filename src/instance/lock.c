@@ -36,8 +36,8 @@ int instance_lock_hold(int dirfd, struct pv_error *err)
         openat(dirfd, INSTANCE_LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return pv_error_set(err, errno, "open '%s': %s", INSTANCE_LOCK_FILE, strerror(errno));
-    struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    if (fcntl(fd, F_OFD_SETLK, &all) == 0)
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (fcntl(fd, F_OFD_SETLK, &whole) == 0)
         return pv_take_fd(&fd);
     if (errno == EAGAIN || errno == EACCES)
         return pv_error_set(err, EBUSY, "the instance is alive");
@@ -47,8 +47,8 @@ int instance_lock_hold(int dirfd, struct pv_error *err)
 bool instance_lock_is_held(int dirfd)
 {
     pv_auto_fd int fd = openat(dirfd, INSTANCE_LOCK_FILE, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    return fd >= 0 && fcntl(fd, F_OFD_GETLK, &all) == 0 && all.l_type != F_UNLCK;
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    return fd >= 0 && fcntl(fd, F_OFD_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
 }
 
 int instance_lock_wait(int dirfd, uint64_t timeout_ns)
@@ -58,7 +58,8 @@ int instance_lock_wait(int dirfd, uint64_t timeout_ns)
         uint64_t waited = pv_time_monotonic_ns() - begin;
         if (timeout_ns && waited >= timeout_ns)
             return -ETIMEDOUT;
-        uint64_t pause = PV_MIN(PV_MAX(waited / POLL_SHARE, POLL_MIN_NS), POLL_MAX_NS);
+        uint64_t pause = PV_MAX(waited / POLL_SHARE, POLL_MIN_NS);
+        pause = PV_MIN(pause, POLL_MAX_NS);
         nanosleep(&(struct timespec){.tv_nsec = (long)pause}, NULL);
     }
     return 0;

@@ -120,6 +120,13 @@ static void send_number(struct client *client, uint16_t type, uint32_t number, c
     wire_stream_send(client->stream, type, payload, 4 + len);
 }
 
+static void send_exit_code(struct client *client)
+{
+    char text[32];
+    int len = snprintf(text, sizeof(text), "{\"exit_code\":%d}", fake.exit_code);
+    wire_stream_send(client->stream, WIRE_CONTROL_OK, text, (size_t)len);
+}
+
 /* The machine is over: everybody learns it. failure: why it did not work; NULL: it did. */
 static void end_machine(int exit_code, const char *failure)
 {
@@ -133,7 +140,9 @@ static void end_machine(int exit_code, const char *failure)
         if (client && client->attached)
             send_number(client, failure ? WIRE_SESSION_FAILED : WIRE_SESSION_EXITED,
                         (uint32_t)exit_code, failure);
-        else if (client && !client->waiting)
+        else if (client && client->waiting)
+            send_exit_code(client);
+        else if (client)
             free_client(client);
     }
     stop_when_alone();
@@ -249,6 +258,9 @@ static int on_request(struct client *client, const struct wire_frame *frame)
         kill_main(SIGTERM);
         pv_loop_arm(fake.stop_timer, number * SECOND_NS + 1);
         break;
+    case WIRE_CONTROL_WAIT:
+        client->waiting = true;
+        return 0;
     case WIRE_CONTROL_KILL:
         wire_stream_send(client->stream, WIRE_CONTROL_OK, "{}", 2);
         kill_main(SIGKILL);

@@ -148,7 +148,7 @@ static void test_background(void **state)
 
 static void test_removal_of_detached(void **state)
 {
-    expect(0, "$P run -d --rm --name brief $I sh -c 'sleep 0.3'");
+    expect(0, "$P run -d --rm --name brief $I sh -c 'sleep 1'");
     expect(0, "$P wait brief; sleep 0.5; find root -mindepth 2");
     assert_string_equal(out, "0\n"); /* nobody had to run another command */
 }

@@ -170,7 +170,7 @@ static int check_places_of_user(const char *top)
     setenv("XDG_RUNTIME_DIR", "/", 1); /* another's */
     setenv("HOME", top, 1);
     snprintf(state, sizeof(state), "%s/.local/state/paravane", top);
-    snprintf(run, sizeof(run), "%s/run", state);
+    snprintf(run, sizeof(run), "%s/.local/state/paravane/run", top);
     expect_place(state, run);
 
     setenv("HOME", "/proc/nowhere", 1);
