@@ -114,6 +114,7 @@ int virtio_vhost_user_enable(struct virtio_vhost_user *conn, unsigned index);
 /* Forgets addresses and kick descriptors of all rings. The call descriptors stay until the guest
  * sends others or the connection ends: their end of file tells a guest that the device is gone. */
 void virtio_vhost_user_reset_rings(struct virtio_vhost_user *conn);
+/* Closes the call descriptors, when the connection ends. */
 void virtio_vhost_user_close_calls(struct virtio_vhost_user *conn);
 /* Whether fd is a connected unix stream socket: writing to one can be done without blocking. */
 bool virtio_vhost_user_is_socket(int fd);
