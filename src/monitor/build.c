@@ -160,6 +160,10 @@ static int open_everything(struct monitor *m, int *guest_ends, struct pv_error *
     if (rc == 0)
         rc = monitor_life_init(m, err);
     if (rc == 0)
+        rc = monitor_workload_init(m, err);
+    if (rc == 0)
+        rc = monitor_starter_watch(m, err);
+    if (rc == 0)
         rc = monitor_agent_listen(m, err);
     if (rc == 0)
         rc = monitor_control_listen(m, err);
@@ -200,6 +204,8 @@ int monitor_build(struct monitor *m, struct pv_error *err)
 void monitor_destroy(struct monitor *m)
 {
     monitor_control_close(m);
+    monitor_starter_forget(m);
+    pv_bytes_done(&m->early);
     wire_stream_free(pv_take_ptr(m->session));
     wire_stream_free(pv_take_ptr(m->setup));
     engine_free(pv_take_ptr(m->engine)); /* before the devices: nobody is left who uses them */

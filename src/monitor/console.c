@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -69,6 +70,20 @@ static char tail_at(const struct monitor_console *c, size_t index)
     return c->tail[(start + index) % MONITOR_CONSOLE_TAIL_MAX];
 }
 
+static size_t copy_printable(const struct monitor_console *c, size_t begin, size_t end, char *buf,
+                             size_t size)
+{
+    size_t len = 0;
+    for (size_t i = begin; i < end && len < size - 1; i++) {
+        char ch = tail_at(c, i);
+        if (ch == '\r')
+            continue;
+        buf[len++] = ch == '\n' || ch == '\t' || (ch >= 0x20 && ch < 0x7f) ? ch : '?';
+    }
+    buf[len] = '\0';
+    return len;
+}
+
 size_t monitor_console_tail(const struct monitor_console *c, unsigned max_lines, char *buf,
                             size_t size)
 {
@@ -82,13 +97,30 @@ size_t monitor_console_tail(const struct monitor_console *c, unsigned max_lines,
             break;
     }
 
-    size_t len = 0;
-    for (size_t i = begin; i < end; i++) {
-        char ch = tail_at(c, i);
-        if (ch == '\r')
-            continue;
-        buf[len++] = ch == '\n' || ch == '\t' || (ch >= 0x20 && ch < 0x7f) ? ch : '?';
+    return copy_printable(c, begin, end, buf, size);
+}
+
+static bool word_at(const struct monitor_console *c, size_t index, const char *word)
+{
+    for (; *word; word++, index++)
+        if (index >= c->tail_len || tail_at(c, index) != *word)
+            return false;
+    return true;
+}
+
+size_t monitor_console_find(const struct monitor_console *c, const char *word, char *buf,
+                            size_t size)
+{
+    size_t begin = c->tail_len;
+    while (begin > 0 && !word_at(c, begin - 1, word))
+        begin--;
+    if (begin == 0) {
+        buf[0] = '\0';
+        return 0;
     }
-    buf[len] = '\0';
-    return len;
+    begin--;
+    size_t end = begin;
+    while (end < c->tail_len && tail_at(c, end) != '\n')
+        end++;
+    return copy_printable(c, begin, end, buf, size);
 }

@@ -11,7 +11,7 @@
 
 #define MONITOR_CONSOLE_FILE "console.log"
 #define MONITOR_CONSOLE_FILE_MAX (1024u * 1024)
-#define MONITOR_CONSOLE_TAIL_MAX 4096u
+#define MONITOR_CONSOLE_TAIL_MAX 16384u
 
 struct monitor_console;
 
@@ -26,6 +26,11 @@ void monitor_console_add(struct monitor_console *console, const void *bytes, siz
 /* The last whole lines, at most max_lines of them, as printable text: control characters but tab
  * and newline become '?'. Written into buf (with NUL); returns the length. */
 size_t monitor_console_tail(const struct monitor_console *console, unsigned max_lines, char *buf,
+                            size_t size);
+
+/* The last line that holds `word`, from there on and printable as above. Written into buf (with
+ * NUL); returns its length, 0 when no line of the tail holds it. */
+size_t monitor_console_find(const struct monitor_console *console, const char *word, char *buf,
                             size_t size);
 
 #endif

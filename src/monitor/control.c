@@ -105,10 +105,9 @@ static int on_attach(struct monitor_client *client, const struct wire_frame *fra
     m->stdin_taken |= want_stdin;
     if (m->started)
         wire_stream_send(client->stream, WIRE_SESSION_STARTED, (uint8_t[4]){0}, 4);
-    else /* what it types until then waits on its side */
-        wire_stream_pause(client->stream, true);
     if (primary) {
         m->primary_attached = true;
+        monitor_starter_forget(m);
         if (m->phase == MONITOR_READY)
             monitor_workload_start(m);
     }
@@ -250,8 +249,6 @@ bool monitor_control_broadcast(struct monitor *m, uint16_t type, const void *pay
         struct monitor_client *client = m->clients[i];
         if (!client || !client->attached)
             continue;
-        if (type == WIRE_SESSION_STARTED)
-            wire_stream_pause(client->stream, false);
         /* A client that cannot be written to ends through on_end. */
         wire_stream_send(client->stream, type, payload, len);
         full |= wire_stream_is_full(client->stream);

@@ -91,9 +91,18 @@ struct monitor {
     int pending_signal;
     char start_failure[512]; /* why the main process did not start: the workload's fault */
     bool session_paused;
+    struct pv_bytes early; /* what the client typed before the session was there */
+    bool early_eof;
+    uint8_t early_size[4]; /* its window, as WIRE_SESSION_RESIZE has it */
+    bool has_early_size;
+    struct pv_loop_source *lost_timer; /* the session is lost: did the guest end, too? */
     struct pv_loop_source
         *stop_timer; /* grace after STOP, then after SIGKILL, then after power-off*/
     enum { STOP_NONE, STOP_TERM, STOP_KILL, STOP_POWER } stop_step;
+
+    /* starter.c */
+    int starter_pidfd; /* the process that started us, until its client is attached; -1: none */
+    struct pv_loop_source *starter_source;
 
     /* control.c */
     int control_fd;
@@ -152,7 +161,13 @@ void monitor_agent_shutdown(struct monitor *m, uint32_t grace_ms);
 /* Asks for guest statistics; monitor_stats_arrived gets the answer. -ENOTCONN without an agent. */
 int monitor_agent_ask_stats(struct monitor *m);
 
+/* starter.c: until the primary client is attached, the machine ends with the process that started
+ * it; from then on with the client (control.c). */
+int monitor_starter_watch(struct monitor *m, struct pv_error *err);
+void monitor_starter_forget(struct monitor *m);
+
 /* workload.c: the main process's session. */
+int monitor_workload_init(struct monitor *m, struct pv_error *err);
 void monitor_workload_start(struct monitor *m);
 void monitor_workload_signal(struct monitor *m, int signo);
 int monitor_workload_stdin(struct monitor *m, const void *bytes, size_t len);

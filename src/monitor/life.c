@@ -112,15 +112,18 @@ int monitor_life_init(struct monitor *m, struct pv_error *err)
 /* Why a guest kernel that nobody told to end has ended, with its last words. */
 static void explain_guest_end(struct monitor *m, int status)
 {
-    char tail[1536], how[64];
+    char tail[1280], how[64], panic[256];
     if (WIFSIGNALED(status))
         snprintf(how, sizeof(how), "killed by signal %d", WTERMSIG(status));
     else
         snprintf(how, sizeof(how), "exit status %d", WEXITSTATUS(status));
     size_t len = monitor_console_tail(m->console, 12, tail, sizeof(tail));
+    if (!monitor_console_find(m->console, "Kernel panic", panic, sizeof(panic)))
+        panic[0] = '\0';
 
     const char *when = m->phase == MONITOR_BOOTING ? "did not boot" : "ended unexpectedly";
-    snprintf(m->failure, sizeof(m->failure), "the guest kernel %s (%s)%s%s", when, how,
+    snprintf(m->failure, sizeof(m->failure), "the guest kernel %s (%s)%s%s%s%s", when, how,
+             panic[0] ? ": " : "", panic,
              len ? "; its last console lines:\n" : ", without a word on its console", tail);
 }
 

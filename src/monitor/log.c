@@ -76,39 +76,6 @@ void monitor_log_free(struct monitor_log *log)
     free(log);
 }
 
-/* The length of the UTF-8 sequence at p (RFC 3629), or 0 when it is none. */
-static size_t utf8_sequence(const unsigned char *p, size_t len)
-{
-    if (p[0] < 0x80)
-        return 1;
-    size_t need = p[0] >= 0xc2 && p[0] <= 0xdf   ? 2
-                  : p[0] >= 0xe0 && p[0] <= 0xef ? 3
-                  : p[0] >= 0xf0 && p[0] <= 0xf4 ? 4
-                                                 : 0;
-    if (need == 0 || need > len)
-        return 0;
-    for (size_t i = 1; i < need; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    /* No overlong forms, no surrogates, nothing above U+10FFFF. */
-    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
-        (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
-        return 0;
-    return need;
-}
-
-static bool is_utf8(const unsigned char *p, size_t len)
-{
-    while (len) {
-        size_t n = utf8_sequence(p, len);
-        if (n == 0)
-            return false;
-        p += n;
-        len -= n;
-    }
-    return true;
-}
-
 static int add_json_text(struct pv_str *out, const unsigned char *p, size_t len)
 {
     int rc = pv_str_add(out, "\"");
@@ -150,7 +117,7 @@ static int format_line(struct monitor_log *log, enum monitor_log_stream stream, 
 {
     const unsigned char *p = (const unsigned char *)line;
     char now[PV_TIME_TEXT_MAX];
-    bool text = is_utf8(p, len);
+    bool text = pv_str_is_utf8(p, len);
     int rc = pv_str_add(&log->out, text ? "{\"log\":" : "{\"data\":");
     if (rc == 0)
         rc = text ? add_json_text(&log->out, p, len) : add_base64(&log->out, p, len);

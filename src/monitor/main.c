@@ -80,7 +80,8 @@ static int init(struct monitor *m, struct pv_error *err)
 
 int main(void)
 {
-    static struct monitor m = {.state_dirfd = -1, .control_fd = -1, .exit_code = -1};
+    static struct monitor m = {
+        .state_dirfd = -1, .control_fd = -1, .starter_pidfd = -1, .exit_code = -1};
     struct pv_error err = PV_ERROR_INIT;
     pv_log_init("paravane-monitor");
     umask(077);

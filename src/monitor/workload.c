@@ -19,6 +19,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
+/* How long the end of the guest may come after the end of the session. */
+#define LOST_GRACE_NS (2ull * 1000000000)
+
 static void on_output(struct monitor *m, const struct wire_frame *frame)
 {
     monitor_log_add(m->log,
@@ -86,13 +89,23 @@ static int on_frame(void *data, const struct wire_frame *frame)
     }
 }
 
+static void on_lost_timer(void *data)
+{
+    struct monitor *m = data;
+    if (m->phase == MONITOR_RUNNING)
+        monitor_life_fail(m, "agent: the main process's session ended without an exit code");
+}
+
 static void on_end(void *data, int error)
 {
     struct monitor *m = data;
     wire_stream_free(pv_take_ptr(m->session));
-    if (m->phase == MONITOR_RUNNING)
-        monitor_life_fail(m, "agent: the main process's session %s",
-                          error == -EPROTO ? "broke the protocol" : "ended without an exit code");
+    if (m->phase != MONITOR_RUNNING)
+        return;
+    if (error == -EPROTO)
+        monitor_life_fail(m, "agent: the main process's session broke the protocol");
+    else /* most likely the guest has ended and its end, about to be seen, tells why */
+        pv_loop_arm(m->lost_timer, LOST_GRACE_NS);
 }
 
 /* The guest refused the connection, or accepted it (error 0). */
@@ -124,9 +137,23 @@ static int send_start(struct monitor *m)
     if (!text)
         return -ENOMEM;
     int rc = wire_stream_send(m->session, WIRE_SESSION_START, text, strlen(text));
-    if (rc == 0 && !m->spec.stdin_open)
+    if (rc == 0 && m->has_early_size)
+        rc = wire_stream_send(m->session, WIRE_SESSION_RESIZE, m->early_size, 4);
+    if (rc == 0 && m->early.len)
+        rc = wire_stream_send(m->session, WIRE_SESSION_STDIN, pv_bytes_head(&m->early),
+                              m->early.len);
+    pv_bytes_done(&m->early);
+    if (rc == 0 && (!m->spec.stdin_open || m->early_eof))
         rc = wire_stream_send(m->session, WIRE_SESSION_STDIN_EOF, NULL, 0);
     return rc;
+}
+
+int monitor_workload_init(struct monitor *m, struct pv_error *err)
+{
+    /* A client may send that much before the agent gives it more credit. */
+    pv_bytes_init(&m->early, WIRE_SESSION_STDIN_WINDOW);
+    m->lost_timer = pv_loop_add_timer(m->loop, on_lost_timer, m);
+    return m->lost_timer ? 0 : pv_error_set(err, errno, "timer: %s", strerror(errno));
 }
 
 void monitor_workload_start(struct monitor *m)
@@ -154,20 +181,27 @@ void monitor_workload_signal(struct monitor *m, int signo)
 
 int monitor_workload_stdin(struct monitor *m, const void *bytes, size_t len)
 {
-    if (!m->session || !m->spec.stdin_open)
-        return -ENOTCONN;
-    return wire_stream_send(m->session, WIRE_SESSION_STDIN, bytes, len);
+    if (m->phase > MONITOR_RUNNING)
+        return 0; /* nobody reads any more */
+    if (m->phase < MONITOR_RUNNING)
+        return pv_bytes_push(&m->early, bytes, len);
+    return m->session ? wire_stream_send(m->session, WIRE_SESSION_STDIN, bytes, len) : 0;
 }
 
 void monitor_workload_stdin_eof(struct monitor *m)
 {
-    if (m->session && m->spec.stdin_open)
+    m->early_eof = true;
+    if (m->session)
         wire_stream_send(m->session, WIRE_SESSION_STDIN_EOF, NULL, 0);
 }
 
 void monitor_workload_resize(struct monitor *m, const void *payload, size_t len)
 {
-    if (m->session && len == 4)
+    if (len != sizeof(m->early_size))
+        return;
+    memcpy(m->early_size, payload, len);
+    m->has_early_size = true;
+    if (m->session)
         wire_stream_send(m->session, WIRE_SESSION_RESIZE, payload, len);
 }
 

@@ -62,6 +62,22 @@ static void test_the_tail_survives_the_ring_and_obeys_no_terminal_codes(void **s
     assert_true(len <= MONITOR_CONSOLE_TAIL_MAX && len > MONITOR_CONSOLE_TAIL_MAX - 20);
 }
 
+static void test_the_last_line_with_a_word_is_found(void **state)
+{
+    struct fixture *f = *state;
+    char buf[64];
+    assert_int_equal(monitor_console_find(f->console, "panic", buf, sizeof(buf)), 0);
+    monitor_console_add(f->console, "a panic: one\nb panic: two\x1b!\r\nlast\n", 35);
+    monitor_console_find(f->console, "panic", buf, sizeof(buf));
+    assert_string_equal(buf, "panic: two?!");
+    assert_int_equal(monitor_console_find(f->console, "panic", buf, 4), 3);
+    assert_int_equal(monitor_console_find(f->console, "pancake", buf, sizeof(buf)), 0);
+    monitor_console_find(f->console, "a", buf, sizeof(buf));
+    assert_string_equal(buf, "ast");
+    monitor_console_add(f->console, "pan", 3);
+    assert_int_equal(monitor_console_find(f->console, "pani", buf, sizeof(buf)) > 0, 1);
+}
+
 static void test_the_file_is_bounded(void **state)
 {
     struct fixture *f = *state;
@@ -80,6 +96,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_the_tail_has_the_last_lines, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_tail_survives_the_ring_and_obeys_no_terminal_codes,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(test_the_last_line_with_a_word_is_found, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_file_is_bounded, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
