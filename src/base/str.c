@@ -217,3 +217,37 @@ bool pv_str_is_name(const char *text)
     }
     return len <= 128;
 }
+
+/* The length of the UTF-8 sequence at p (RFC 3629), or 0 when it is none. */
+static size_t utf8_sequence(const unsigned char *p, size_t len)
+{
+    if (p[0] < 0x80)
+        return 1;
+    size_t need = p[0] >= 0xc2 && p[0] <= 0xdf   ? 2
+                  : p[0] >= 0xe0 && p[0] <= 0xef ? 3
+                  : p[0] >= 0xf0 && p[0] <= 0xf4 ? 4
+                                                 : 0;
+    if (need == 0 || need > len)
+        return 0;
+    for (size_t i = 1; i < need; i++)
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+    /* No overlong forms, no surrogates, nothing above U+10FFFF. */
+    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
+        (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
+        return 0;
+    return need;
+}
+
+bool pv_str_is_utf8(const void *bytes, size_t len)
+{
+    const unsigned char *p = bytes;
+    while (len) {
+        size_t n = utf8_sequence(p, len);
+        if (n == 0)
+            return false;
+        p += n;
+        len -= n;
+    }
+    return true;
+}

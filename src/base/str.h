@@ -54,6 +54,8 @@ int pv_str_to_size(const char *text, uint64_t *ret_bytes);
 const char *pv_str_from_size(uint64_t bytes, char *buf, size_t len);
 
 bool pv_str_starts_with(const char *text, const char *prefix);
+/* True when the bytes are whole UTF-8 sequences (RFC 3629), as JSON needs them. */
+bool pv_str_is_utf8(const void *bytes, size_t len);
 /* True for [a-zA-Z0-9][a-zA-Z0-9_.-]* of at most 128 characters: a name as Docker takes it. */
 bool pv_str_is_name(const char *text);
 

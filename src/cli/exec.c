@@ -66,11 +66,16 @@ static int fill_process(const struct exec_options *o, char **args,
         return rc;
     for (; rc == 0 && *args; args++)
         rc = pv_strv_add(&p->args, *args);
+    if (rc < 0)
+        return pv_error_set(err, -rc, "command: out of memory");
+    rc = workload_spec_check_command(&p->args, &p->env, err);
+    if (rc < 0)
+        return rc;
     p->cwd = cwd ? strdup(cwd) : NULL;
     p->user = user ? strdup(user) : NULL;
     p->terminal = o->terminal;
     cli_terminal_size(&p->rows, &p->columns);
-    if (rc < 0 || (cwd && !p->cwd) || (user && !p->user))
+    if ((cwd && !p->cwd) || (user && !p->user))
         return pv_error_set(err, ENOMEM, "out of memory");
     return 0;
 }

@@ -4,6 +4,7 @@
  */
 #include "image/store.h"
 
+#include "base/str.h"
 #include "image/detect.h"
 
 #include <errno.h>
@@ -42,7 +43,13 @@ static int resolve(const char *text, image_pack_say_fn *say, struct image_ref *r
                             errno == ENOENT ? "%s; give a squashfs, ext4 or erofs file, or a folder"
                                             : "%s",
                             strerror(errno));
-    pv_auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (!pv_str_is_utf8(path, strlen(path)) || !pv_str_is_utf8(text, strlen(text)))
+        return pv_error_set(err, EILSEQ, "its path is not UTF-8: rename it");
+    if (stat(path, &st) < 0)
+        return pv_error_set(err, errno, "%s", strerror(errno));
+    /* A folder may be closed to us and open to whom we become to read it (image/owners.h). */
+    int how = S_ISDIR(st.st_mode) ? O_PATH | O_DIRECTORY : O_RDONLY | O_NONBLOCK;
+    pv_auto_fd int fd = open(path, how | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) < 0)
         return pv_error_set(err, errno, "%s", strerror(errno));
     if (S_ISREG(st.st_mode))

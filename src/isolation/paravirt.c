@@ -135,7 +135,9 @@ static int write_spec(const struct wire_machine *machine, struct pv_error *err)
     if (!text)
         return OUT_OF_MEMORY(err);
     int fd = pv_fd_memfd_with("machine", text, strlen(text));
-    return fd >= 0 ? fd : pv_error_set(err, -fd, "describe the machine: %s", strerror(-fd));
+    return fd >= 0
+               ? fd
+               : pv_error_set(err, -fd, "describe the machine: memfd_create: %s", strerror(-fd));
 }
 
 /* A monitor that did not come up leaves nothing: it is killed, and its guest with it. */

@@ -8,6 +8,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,11 +81,19 @@ static int check_hostname(const char *hostname, struct pv_error *err)
     return 0;
 }
 
+static int check_utf8(const char *what, const char *text, struct pv_error *err)
+{
+    if (pv_str_is_utf8(text, strlen(text)))
+        return 0;
+    return pv_error_set(err, EILSEQ,
+                        "%s is not UTF-8: put such bytes into a file, or on standard input", what);
+}
+
 int workload_spec_check_cwd(const char *cwd, struct pv_error *err)
 {
     if (cwd[0] != '/')
         return pv_error_set(err, EINVAL, "--workdir '%s': write an absolute path", cwd);
-    return 0;
+    return check_utf8("--workdir", cwd, err);
 }
 
 int workload_spec_check_user(const char *user, struct pv_error *err)
@@ -96,24 +105,34 @@ int workload_spec_check_user(const char *user, struct pv_error *err)
     for (const char *c = user; *c; c++)
         if (isspace((unsigned char)*c) || iscntrl((unsigned char)*c) || *c == '/')
             return pv_error_set(err, EINVAL, "--user '%s': not a user name", user);
-    return 0;
+    return check_utf8("--user", user, err);
 }
 
-static int check_command(const struct workload_spec *spec, struct pv_error *err)
+int workload_spec_check_command(const struct pv_strv *args, const struct pv_strv *env,
+                                struct pv_error *err)
 {
     size_t total = 0;
-    if (spec->args.count == 0 || !spec->args.items[0][0])
+    char what[64];
+    int rc = 0;
+    if (args->count == 0 || !args->items[0][0])
         return pv_error_set(err, EINVAL, "no command: write it behind the image");
-    for (size_t i = 0; i < spec->args.count; i++)
-        total += strlen(spec->args.items[i]) + 3;
-    for (size_t i = 0; i < spec->env.count; i++)
-        total += strlen(spec->env.items[i]) + 3;
-    if (total > PROCESS_TEXT_MAX)
-        return pv_error_set(err, E2BIG,
-                            "command and environment: %zu bytes, at most %u are possible; put "
-                            "the rest in a file of the image",
-                            total, PROCESS_TEXT_MAX);
-    return 0;
+    for (size_t i = 0; i < args->count && rc == 0; i++) {
+        total += strlen(args->items[i]) + 3;
+        snprintf(what, sizeof(what), "command: word %zu", i + 1);
+        rc = check_utf8(what, args->items[i], err);
+    }
+    for (size_t i = 0; i < env->count && rc == 0; i++) {
+        total += strlen(env->items[i]) + 3;
+        int len = (int)PV_MIN(strcspn(env->items[i], "="), sizeof(what) / 2);
+        snprintf(what, sizeof(what), "--env %.*s", len, env->items[i]);
+        rc = check_utf8(what, env->items[i], err);
+    }
+    if (rc == 0 && total > PROCESS_TEXT_MAX)
+        rc = pv_error_set(err, E2BIG,
+                          "command and environment: %zu bytes, at most %u are possible; put "
+                          "the rest in a file of the image",
+                          total, PROCESS_TEXT_MAX);
+    return rc;
 }
 
 static int check_kernel(const struct workload_spec *spec, struct pv_error *err)
@@ -134,7 +153,7 @@ static int check_kernel(const struct workload_spec *spec, struct pv_error *err)
 
 int workload_spec_validate(const struct workload_spec *spec, struct pv_error *err)
 {
-    int rc = check_command(spec, err);
+    int rc = workload_spec_check_command(&spec->args, &spec->env, err);
     if (rc == 0 && spec->cwd)
         rc = workload_spec_check_cwd(spec->cwd, err);
     if (rc == 0 && spec->user)

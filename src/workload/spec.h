@@ -45,6 +45,8 @@ int workload_spec_complete_env(struct workload_spec *spec, const char *hostname,
 int workload_spec_use_shell(struct workload_spec *spec, struct pv_error *err);
 
 /* Checks of single values, for other verbs that take them too. */
+int workload_spec_check_command(const struct pv_strv *args, const struct pv_strv *env,
+                                struct pv_error *err);
 int workload_spec_check_cwd(const char *cwd, struct pv_error *err);
 int workload_spec_check_user(const char *user, struct pv_error *err);
 

@@ -90,6 +90,11 @@ class Kinds(ImageTest):
             os.link(image, odd)
             self.run_in('/bin/true', image=odd, rc=0)
 
+    def test_a_name_that_is_no_utf8(self):
+        odd = os.path.join(self.work_dir, os.fsdecode(b'\xff\xfe'))
+        os.link(self.squashfs(), odd)
+        self.assertIn('UTF-8', self.run_in('/bin/true', image=odd, rc=125).errors)
+
     def test_the_type_is_the_content_not_the_name(self):
         image = self.squashfs()
         misnamed = self.path('image.ext4')

@@ -134,7 +134,7 @@ class Kernels(MachineTest):
     def test_our_kernel_without_its_first_program(self):
         result = self.run_in('/bin/true', flags=['--kernel-args', 'rdinit=/nosuchinit'], rc=125)
         self.assertIn('did not boot', result.errors)
-        self.assertIn('nosuchinit', result.errors + self.consoles())
+        self.assertIn('Kernel panic', result.errors)
 
 
 class Guests(MachineTest):
@@ -330,7 +330,7 @@ class FewerWalls(MachineTest):
 
     def test_no_seccomp(self):
         """The one wall that a machine cannot be without: refused, with the reason."""
-        result = self.run_in('/bin/true', argv0=self.hide('seccomp', 'prctl=EINVAL:0x16'))
+        result = self.run_in('/bin/true', argv0=self.hide('seccomp'))
         self.assertEqual(result.rc, 125, result)
         self.assertIn('seccomp', result.errors)
 

@@ -92,6 +92,26 @@ static void test_strings_grow(void **state)
     free(empty);
 }
 
+static bool is_utf8(const char *text)
+{
+    return pv_str_is_utf8(text, strlen(text));
+}
+
+static void test_utf8(void **state)
+{
+    assert_true(pv_str_is_utf8("", 0));
+    assert_true(pv_str_is_utf8("\0", 1));
+    assert_true(is_utf8("a\u00fc\u20ac\U0001f600\x7f"));
+    assert_true(is_utf8("\xf4\x8f\xbf\xbf"));  /* U+10FFFF, the last one */
+    assert_false(is_utf8("\xf4\x90\x80\x80")); /* above it */
+    assert_false(is_utf8("\xff"));
+    assert_false(is_utf8("\x80"));         /* begins in the middle */
+    assert_false(is_utf8("a\xc3"));        /* ends in the middle */
+    assert_false(is_utf8("\xc0\xaf"));     /* overlong */
+    assert_false(is_utf8("\xe0\x9f\xbf")); /* overlong */
+    assert_false(is_utf8("\xed\xa0\x80")); /* a surrogate */
+}
+
 static void test_lists_copy_and_end_with_null(void **state)
 {
     struct pv_strv a = {0}, b = {0};
@@ -109,9 +129,13 @@ static void test_lists_copy_and_end_with_null(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sizes),        cmocka_unit_test(test_numbers_respect_their_bounds),
-        cmocka_unit_test(test_sizes_print),  cmocka_unit_test(test_names),
-        cmocka_unit_test(test_strings_grow), cmocka_unit_test(test_lists_copy_and_end_with_null),
+        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_numbers_respect_their_bounds),
+        cmocka_unit_test(test_sizes_print),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_utf8),
+        cmocka_unit_test(test_strings_grow),
+        cmocka_unit_test(test_lists_copy_and_end_with_null),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
