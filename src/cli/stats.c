@@ -98,14 +98,14 @@ static void add_size(struct cli_table *table, const struct pv_json *json, const 
     cli_table_add(table, known ? pv_str_from_size(bytes, text, sizeof(text)) : NULL);
 }
 
-static void add_count(struct cli_table *table, const struct pv_json *json, const char *key)
+/* The guest lists its processes; an agent that is late tells nothing. */
+static void add_processes(struct cli_table *table, const struct pv_json *guest)
 {
     char text[32];
-    uint64_t count;
-    bool known = get_number(json, key, &count);
-    if (known)
-        snprintf(text, sizeof(text), "%" PRIu64, count);
-    cli_table_add(table, known ? text : NULL);
+    const struct pv_json *list = guest ? pv_json_get(guest, "processes") : NULL;
+    if (list)
+        snprintf(text, sizeof(text), "%zu", pv_json_array_length(list));
+    cli_table_add(table, list ? text : NULL);
 }
 
 static void add_row(struct cli_table *table, const struct instance *instance,
@@ -122,7 +122,7 @@ static void add_row(struct cli_table *table, const struct instance *instance,
     add_cpu(table, &now, find_sample(samples, now.id));
     add_size(table, json, "memory_used_bytes");
     add_size(table, json, "memory_bytes");
-    add_count(table, pv_json_get(json, "guest"), "processes");
+    add_processes(table, pv_json_get(json, "guest"));
     keep_sample(samples, &now);
 }
 

@@ -243,7 +243,7 @@ static void on_stop_timer(void *data)
 static int on_request(struct client *client, const struct wire_frame *frame)
 {
     static const char stats[] = "{\"memory_bytes\":536870912,\"memory_used_bytes\":12345678,"
-                                "\"cpu_ns\":5000000,\"guest\":{\"processes\":3}}";
+                                "\"cpu_ns\":5000000,\"guest\":{\"processes\":[{\"pid\":1}]}}";
     uint32_t number = 0;
     wire_get_u32(frame->payload, frame->len, &number);
     switch (frame->type) {
