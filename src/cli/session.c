@@ -219,13 +219,24 @@ static void on_stream_end(void *data, int error)
     wire_stream_free(pv_take_ptr(s->stream));
 }
 
+/* Our terminal is gone: so is this end of the connection. The other side knows what that means for
+ * its process (a hang-up, then its end), whatever that makes of a mere SIGHUP. */
+static void on_hang_up(struct session *s)
+{
+    pv_error_set(&s->result.why, EIO, "the terminal hung up");
+    end_session(s, CLI_SESSION_LOST, 128 + SIGHUP);
+    pv_loop_stop(s->loop, 0);
+}
+
 static void on_signal(void *data, const siginfo_t *info)
 {
     struct session *s = data;
     int signo = (int)info->si_signo;
     if (s->ended || !s->stream)
         return;
-    if (!s->result.started && signo != SIGUSR1 && signo != SIGUSR2)
+    if (signo == SIGHUP && s->config->terminal && !isatty(0))
+        on_hang_up(s);
+    else if (!s->result.started && signo != SIGUSR1 && signo != SIGUSR2)
         end_session(s, CLI_SESSION_CANCELED, 128 + signo);
     else
         send_signal(s, signo);

@@ -235,18 +235,15 @@ def make_small_root(path):
     """A directory with a root file system of a few MiB, taken from the Debian image."""
     programs = ('dash sh cat ls stat touch mkdir rm id env sleep dd df sync true false cp mv '
                 'sha256sum head tail wc uname test printf echo').split()
-    names = ['bin', 'lib', 'lib64', 'sbin', 'etc/passwd', 'etc/group', 'tmp', 'proc', 'sys',
-             'dev', 'root', 'usr/lib64/ld-linux-x86-64.so.2']
+    names = ['bin', 'lib', 'lib64', 'sbin', 'etc/passwd', 'etc/group',
+             'usr/lib64/ld-linux-x86-64.so.2']
     names += ['usr/bin/' + name for name in programs]
     names += ['usr/lib/x86_64-linux-gnu/' + name for name in
               ('libc.so.6', 'ld-linux-x86-64.so.2', 'libselinux.so.1', 'libpcre2-8.so.0*',
                'libcrypto.so.3', 'libacl.so.1*', 'libattr.so.1*', 'libgmp.so.10*')]
     run_tool('unsquashfs', '-q', '-n', '-no-xattrs', '-d', path, IMAGE, *names)
     for name in ('proc', 'sys', 'dev', 'tmp', 'root'):
-        os.makedirs(os.path.join(path, name), exist_ok=True)
-    # No device nodes: a copy of /dev/zero would never end.
-    shutil.rmtree(os.path.join(path, 'dev'))
-    os.mkdir(os.path.join(path, 'dev'))
+        os.mkdir(os.path.join(path, name))  # without device nodes: a copy of one never ends
     for folder, folders, _ in os.walk(path):
         os.chmod(folder, 0o755)
     os.chmod(os.path.join(path, 'tmp'), 0o1777)

@@ -69,9 +69,15 @@ class Terminal:
             pass
         return signal_code(self.process.returncode)
 
-    def close(self):
+    def hang_up(self):
+        """Closes the terminal's other end: SIGHUP for whoever it controls."""
         os.close(self.master)
-        os.close(self.slave)
+        self.master = -1
+
+    def close(self):
+        for fd in (self.master, self.slave):
+            if fd >= 0:
+                os.close(fd)
 
 
 class TerminalTest(MachineTest):
@@ -199,10 +205,12 @@ class TerminalTest(MachineTest):
         self.assertEqual(t.wait(), 131)
 
     def test_a_hang_up_ends_the_machine(self):
+        """The terminal goes away, as when its window is closed."""
         t = self.shell()
-        t.process.send_signal(signal.SIGHUP)
-        t.wait()
+        t.hang_up()
+        self.wait_for('the end of the command line', lambda: t.process.poll() is not None)
         self.assert_all_end()
+        self.assertEqual(self.names(), [])
 
     def test_much_output_arrives_whole(self):
         t = self.terminal('run', '--rm', '-it', self.image, '--', '/bin/sh', '-c',
