@@ -16,7 +16,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define FOLLOW_WAIT_MS 500 /* how late the end of an instance is noticed at most */
+#define FOLLOW_WAIT_MS 100 /* how late the end of an instance is noticed at most */
 
 struct logs_options {
     bool follow, timestamps;

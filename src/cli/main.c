@@ -57,7 +57,7 @@ int main(int argc, char **argv)
 {
     open_standard_fds();
     signal(SIGPIPE, SIG_IGN);
-    umask(077);
+    umask(022); /* what is private is created so; root's folders must let its machines pass */
     pv_log_init("paravane");
 
     const char *name = argc > 1 ? argv[1] : "help";

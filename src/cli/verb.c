@@ -2,6 +2,8 @@
  *
  * verb.c: the table of verbs.
  */
+#include "cli/verb.h"
+
 #include "cli/verbs.h"
 
 #include <string.h>

@@ -9,8 +9,8 @@
  * the instance disappears at one moment; what then remains of the folder is removed by this command
  * or by the next one.
  *
- * A half-made instance looks the same (free lock, no state): creators take the life lock together
- * with the folder, under the store's lock, and so does this file look a second time under it.
+ * A half-made instance looks the same (free lock, no state). Creators take the life lock together
+ * with the folder, under the store's lock; take_guard says how a young one is told from a dead one.
  */
 #include "instance/settle.h"
 
@@ -27,6 +27,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #define GONE_PREFIX ".gone-"
 
@@ -122,10 +123,31 @@ static int remove_dead(const struct instance_store *store, struct instance *inst
     return rc == 0 ? instance_file_remove_tree(store->instances_fd, gone, err) : rc;
 }
 
+/* Takes the guard of an instance and loads it again. A creator takes the life lock and makes the
+ * folder under the store's lock: whoever has had that lock since sees a young instance alive, or
+ * dead for good. -ENOENT when the instance is gone. */
+static int take_guard(const struct instance_store *store, struct instance *instance, bool wait,
+                      struct pv_error *err)
+{
+    struct stat st;
+    pv_auto_fd int guard = instance_lock_folder(instance->dirfd, wait, err);
+    if (guard < 0)
+        return guard;
+    pv_auto_fd int store_lock = instance_lock_folder(store->instances_fd, true, err);
+    if (store_lock < 0)
+        return store_lock;
+    if (fstat(instance->dirfd, &st) < 0 || st.st_nlink == 0)
+        return -ENOENT;
+    instance_reload(instance, NULL);
+    return pv_take_fd(&guard);
+}
+
 int instance_settle_remove(const struct instance_store *store, struct instance *instance,
                            struct pv_error *err)
 {
-    pv_auto_fd int guard = instance_lock_folder(instance->dirfd, true, err);
+    pv_auto_fd int guard = take_guard(store, instance, true, err);
+    if (guard == -ENOENT)
+        return 0; /* another command was faster */
     return guard < 0 ? guard : remove_dead(store, instance, err);
 }
 
@@ -158,13 +180,9 @@ static int settle_dead(const struct instance_store *store, struct instance *inst
 static int settle_with(const struct instance_store *store, struct instance *instance, bool wait,
                        struct pv_error *err)
 {
-    pv_auto_fd int guard = instance_lock_folder(instance->dirfd, wait, err);
+    pv_auto_fd int guard = take_guard(store, instance, wait, err);
     if (guard < 0)
-        return guard;
-    struct stat st;
-    if (fstat(instance->dirfd, &st) < 0 || st.st_nlink == 0)
-        return 1; /* another command removed it while we waited */
-    instance_reload(instance, NULL);
+        return guard == -ENOENT ? 1 : guard;
     if (instance->alive || is_marked(store, instance->id))
         return 0;
     return settle_dead(store, instance, err);
@@ -220,8 +238,24 @@ static void wait_and_settle(const struct instance_store *store, const char *id)
     instance_close(&instance);
 }
 
+/* Of the caller's descriptors only the store's stay: somebody may wait for the end of a pipe. */
+static void close_others(const struct instance_store *store)
+{
+    int low = PV_MIN(store->instances_fd, store->names_fd);
+    int high = PV_MAX(store->instances_fd, store->names_fd);
+    int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (int fd = 0; fd <= 2; fd++)
+        dup2(null_fd, fd);
+    if (low > 3)
+        close_range(3, (unsigned)low - 1, 0);
+    if (high > low + 1)
+        close_range((unsigned)low + 1, (unsigned)high - 1, 0);
+    close_range((unsigned)high + 1, ~0u, 0);
+}
+
 void instance_settle_later(const struct instance_store *store, const struct instance *instance)
 {
+    sigset_t none;
     pid_t pid = fork();
     if (pid != 0) {
         if (pid > 0)
@@ -231,11 +265,11 @@ void instance_settle_later(const struct instance_store *store, const struct inst
     /* A grandchild, so that nobody has to reap it. */
     if (setsid() < 0 || fork() != 0)
         _exit(0);
-    int null_fd = open("/dev/null", O_RDWR);
-    for (int fd = 0; fd <= 2; fd++)
-        dup2(null_fd, fd);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGHUP, SIG_IGN);
     prctl(PR_SET_NAME, "paravane-reaper");
+    close_others(store);
     if (chdir("/") == 0)
         wait_and_settle(store, instance->id);
     _exit(0);

@@ -370,7 +370,7 @@ static void test_start_again(void **state)
     struct fixture *f = *state;
     int lock_fd;
     struct pv_error err = PV_ERROR_INIT;
-    start(f, "echo more >> $PARAVANE_ROOT/../count; exit 4", "box", false);
+    start(f, "sleep 0.5; exit 4", "box", false);
     assert_int_equal(instance_create_revive(&f->instance, false, 0, 0, &lock_fd, &err), -EBUSY);
     instance_stop_wait(&f->instance, 5 * SECOND_NS);
     reap(f);
