@@ -36,8 +36,10 @@ test: all image
 bench: all image
 	@tests/bench/run
 
+# The guest kernel is no target of Meson; it belongs beside the monitor and the initramfs.
 install: all
 	@meson install -C $(BUILD) --no-rebuild
+	@install -D -m 0755 $(BUILD)/guest/linux $(DESTDIR)$(PREFIX)/libexec/paravane/linux
 
 format:
 	@git ls-files -z -- 'src/*.[ch]' 'guest/agent/*.[ch]' 'tests/*.[ch]' | xargs -0 clang-format -i
