@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * loop.h: the event loop of a process: one epoll instance, level-triggered, single-threaded.
+ * loop.h: the event loop of a process: one epoll instance, single-threaded. Sources are
+ * level-triggered, unless EPOLLET is among the events that their owner asks for.
  *
  * A source belongs to whoever added it and is removed with pv_loop_remove, from any callback, its
  * own included. Callbacks never block. The loop owns no descriptor that it did not create.

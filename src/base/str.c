@@ -51,7 +51,7 @@ int pv_str_add(struct pv_str *s, const char *text)
     return pv_str_add_bytes(s, text, strlen(text));
 }
 
-static char *vformat(const char *fmt, va_list args)
+__attribute__((format(printf, 1, 0))) static char *vformat(const char *fmt, va_list args)
 {
     char *text = NULL;
     return vasprintf(&text, fmt, args) < 0 ? NULL : text;
