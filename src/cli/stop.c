@@ -16,6 +16,7 @@
 
 #define GRACE_DEFAULT 10u
 #define GRACE_MAX (24u * 3600)
+#define MONITOR_END_NS (5ull * 1000000000)
 #define FOR_EVER_NS (UINT64_MAX / 4)
 
 struct stop_options {
@@ -69,7 +70,8 @@ static int kill_one(const struct instance_store *store, struct instance *instanc
                     struct pv_error *err)
 {
     const uint32_t *signo = data;
-    if (!instance->alive)
+    /* A monitor may live a little longer than its machine. */
+    if (!instance->alive || instance_status(instance) >= INSTANCE_EXITED)
         return pv_error_set(err, ESRCH, "instance %s does not run", instance_name(instance));
     int rc = *signo == SIGKILL ? instance_stop_kill(instance, err)
                                : instance_stop_signal(instance, *signo, err);
@@ -101,9 +103,11 @@ static int ask_monitor(struct instance *instance, int64_t *ret_code)
         rc = pv_json_get_i64(reply, "exit_code", 0, 255, &code, NULL);
     if (rc == 0 && code < 0)
         rc = -EPROTO;
-    if (rc == 0)
-        *ret_code = code;
-    return rc;
+    if (rc < 0)
+        return rc;
+    *ret_code = code;
+    instance_stop_wait(instance, MONITOR_END_NS); /* who waited may count on the end */
+    return 0;
 }
 
 static int wait_one(const struct instance_store *store, struct instance *instance, void *data,
