@@ -70,8 +70,9 @@ static int kill_one(const struct instance_store *store, struct instance *instanc
                     struct pv_error *err)
 {
     const uint32_t *signo = data;
+    enum instance_status status = instance_status(instance);
     /* A monitor may live a little longer than its machine. */
-    if (!instance->alive || instance_status(instance) >= INSTANCE_EXITED)
+    if (!instance->alive || status == INSTANCE_EXITED || status == INSTANCE_FAILED)
         return pv_error_set(err, ESRCH, "instance %s does not run", instance_name(instance));
     int rc = *signo == SIGKILL ? instance_stop_kill(instance, err)
                                : instance_stop_signal(instance, *signo, err);

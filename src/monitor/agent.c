@@ -81,7 +81,10 @@ static int on_frame(void *data, const struct wire_frame *frame)
         return 0;
     case WIRE_SETUP_OOM:
         guest_text(frame, m->oom_text, sizeof(m->oom_text));
-        m->oom_killed = true;
+        if (!m->oom_killed) {
+            m->oom_killed = true;
+            monitor_state_write(m); /* once: how often the guest says so is its own choice */
+        }
         pv_log(PV_LOG_WARNING, "out of memory in the guest: it killed %s", m->oom_text);
         return 0;
     case WIRE_SETUP_STATS:

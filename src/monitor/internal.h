@@ -165,6 +165,8 @@ int monitor_agent_ask_stats(struct monitor *m);
  * it; from then on with the client (control.c). */
 int monitor_starter_watch(struct monitor *m, struct pv_error *err);
 void monitor_starter_forget(struct monitor *m);
+/* It is dead: ends the machine. */
+void monitor_starter_lost(struct monitor *m);
 
 /* workload.c: the main process's session. */
 int monitor_workload_init(struct monitor *m, struct pv_error *err);

@@ -44,11 +44,13 @@ static int read_description(struct wire_machine *spec, struct pv_error *err)
     return rc < 0 ? pv_error_prefix(err, "description") : 0;
 }
 
-/* One line on the ready pipe, as isolation/paravirt.c expects it. */
-static void say_ready(const char *line)
+/* One line on the ready pipe, as isolation/paravirt.c expects it. False: nobody is there any more
+ * who could read it. */
+static bool say_ready(const char *line)
 {
-    pv_fd_write_full(MONITOR_READY_FD, line, strlen(line));
+    int rc = pv_fd_write_full(MONITOR_READY_FD, line, strlen(line));
     close(MONITOR_READY_FD);
+    return rc == 0;
 }
 
 static int refuse(const struct pv_error *err)
@@ -99,7 +101,8 @@ int main(void)
         monitor_destroy(&m);
         return code;
     }
-    say_ready("ok\n");
+    if (!say_ready("ok\n"))
+        monitor_starter_lost(&m);
     rc = pv_loop_run(m.loop);
     monitor_destroy(&m);
     pv_loop_free(m.loop);

@@ -10,21 +10,25 @@
 #include <sys/epoll.h>
 #include <sys/syscall.h>
 
-static void on_starter_ended(void *data, int fd, uint32_t events)
+void monitor_starter_lost(struct monitor *m)
 {
-    struct monitor *m = data;
     monitor_starter_forget(m);
     if (m->exit_code < 0)
         m->exit_code = 128 + SIGHUP;
     monitor_life_fail(m, "the command that started the machine ended before it was attached");
 }
 
+static void on_starter_ended(void *data, int fd, uint32_t events)
+{
+    monitor_starter_lost(data);
+}
+
 int monitor_starter_watch(struct monitor *m, struct pv_error *err)
 {
     if (!m->spec.wait_attach)
         return 0;
-    /* A parent that has died already leaves us to another one, which is no starter of machines;
-     * then nobody attaches, and the boot timer ends the machine. */
+    /* A parent that has died already leaves us to another process. Then nobody reads that we are
+     * ready, and main.c sees that. */
     m->starter_pidfd = (int)syscall(SYS_pidfd_open, getppid(), 0);
     if (m->starter_pidfd < 0)
         return pv_error_set(err, errno, "watch the process that started the monitor: %s",

@@ -73,7 +73,13 @@ class Process:
 
     @property
     def ended(self):
-        return self.state in 'ZX'
+        """A zombie whose other threads are gone, too: they hold its descriptors until then."""
+        if self.state not in 'ZX':
+            return False
+        try:
+            return len(os.listdir(f'/proc/{self.pid}/task')) <= 1
+        except OSError:
+            return True
 
     def status(self):
         """The fields of /proc/PID/status."""
