@@ -7,7 +7,8 @@
 
 #include "base/attr.h"
 
-/* Opens /dev/kmsg (the initramfs has it); until then, and without it, lines go to descriptor 2, the console. */
+/* Opens /dev/kmsg (the initramfs has it); until then, and without it, lines go to descriptor 2, the
+ * console. */
 void agent_log_open(void);
 /* Something failed; shown on the console also of a quiet kernel. */
 void agent_log_error(const char *fmt, ...) PV_PRINTF(1, 2);

@@ -9,10 +9,12 @@
  * Boot: connect with the monitor and say hello; mount what the kernel offers while the answer is
  * under way; get the set-up; enter the workload's root; listen for sessions; say ready.
  */
+#include "agent/cgroup.h"
 #include "agent/log.h"
 #include "agent/mounts.h"
 #include "agent/oom.h"
 #include "agent/power.h"
+#include "agent/pressure.h"
 #include "agent/root.h"
 #include "agent/session.h"
 #include "agent/setup.h"
@@ -133,7 +135,9 @@ static void on_shutdown(void *data, uint32_t grace_ms)
 static void on_quiet(void *data)
 {
     struct machine *m = data;
-    if (m->entered && !m->discard_layer)
+    if (m->entered && m->discard_layer)
+        agent_root_discard(m->layer_fd);
+    else if (m->entered)
         agent_root_close(m->world.proc_fd, m->layer_fd);
 }
 
@@ -240,6 +244,12 @@ static void boot(struct machine *m)
         fail(m, err.text);
         return;
     }
+    rc = agent_cgroup_watch(m->loop);
+    if (rc < 0)
+        agent_log_note("watch the workload's memory: %s", strerror(-rc));
+    rc = agent_pressure_watch(m->loop, m->world.proc_fd);
+    if (rc < 0)
+        agent_log_note("watch the pressure on memory: %s", strerror(-rc));
     rc = agent_oom_watch(m->loop, on_oom_kill, m);
     if (rc < 0)
         agent_log_note("watch the kernel log: %s", strerror(-rc));

@@ -9,6 +9,7 @@
  */
 #include "agent/mounts.h"
 
+#include "agent/cgroup.h"
 #include "agent/log.h"
 #include "base/fd.h"
 #include "base/str.h"
@@ -22,8 +23,6 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-
-#define WORKLOAD_CGROUP "/sys/fs/cgroup/workload"
 
 struct kernel_mount {
     const char *target, *type, *options;
@@ -86,20 +85,6 @@ static void make_links(void)
             agent_log_note("link %s: %s", links[i][1], strerror(errno));
 }
 
-/* A cgroup for the workload, with the controllers that the kernel has. */
-static int make_cgroup(void)
-{
-    static const char *const controllers[] = {"+cpu", "+memory", "+pids", "+io", "+cpuset"};
-    for (size_t i = 0; i < PV_ARRAY_SIZE(controllers); i++)
-        write_file("/sys/fs/cgroup/cgroup.subtree_control", controllers[i]);
-    if (mkdir(WORKLOAD_CGROUP, 0755) < 0 && errno != EEXIST)
-        return -errno;
-    pv_auto_fd int tree =
-        open_tree(AT_FDCWD, "/sys/fs/cgroup", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-    int fd = tree < 0 ? -1 : openat(tree, "workload/cgroup.procs", O_WRONLY | O_CLOEXEC);
-    return fd < 0 ? -errno : fd;
-}
-
 static int raise_loopback(void)
 {
     pv_auto_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -132,7 +117,7 @@ int agent_mounts_make(struct agent_world *world, struct pv_error *err)
     if (rc < 0)
         agent_log_note("loopback: %s", strerror(-rc));
 
-    world->cgroup_fd = make_cgroup();
+    world->cgroup_fd = agent_cgroup_make();
     if (world->cgroup_fd < 0)
         agent_log_note("no cgroup for the workload: %s", strerror(-world->cgroup_fd));
     rc = open_copy("/proc", &world->proc_fd, err);

@@ -117,9 +117,11 @@ static int guard_fd = -1;
 static pid_t guarded;
 
 /* Async-signal-safe throughout. */
-static void on_crash(int signo)
+static void on_crash(int signo, siginfo_t *info, void *context)
 {
     static char text[] = "<2>agent: crashed: signal NN\n";
+    if (info->si_code <= 0 && info->si_pid != getpid())
+        return;              /* sent by a process of the workload, which has no say in this */
     if (getpid() != guarded) /* a child on its way to the workload's program */
         _exit(128 + signo);
     char *digits = strstr(text, "NN");
@@ -145,7 +147,7 @@ void agent_power_guard(int setup_fd)
     static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS};
     static uint8_t stack[16384]; /* our own may be what overflowed */
     stack_t alternative = {.ss_sp = stack, .ss_size = sizeof(stack)};
-    struct sigaction action = {.sa_handler = on_crash, .sa_flags = SA_ONSTACK | SA_RESETHAND};
+    struct sigaction action = {.sa_sigaction = on_crash, .sa_flags = SA_ONSTACK | SA_SIGINFO};
 
     guard_fd = setup_fd;
     guarded = getpid();

@@ -19,7 +19,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/types.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/klog.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -30,6 +33,9 @@
 #define LAYER "/layer"
 #define ROOT "/root"
 #define MOUNTS_MAX 1024
+#define SYSLOG_ACTION_CONSOLE_OFF 6             /* syslog(2); no header has it */
+#define EXT4_IOC_SHUTDOWN _IOR('X', 125, __u32) /* nor these */
+#define EXT4_GOING_FLAGS_NOLOGFLUSH 2u
 
 /* Devices are probed while we run. */
 static int wait_for_device(const char *what, const char *path, struct pv_error *err)
@@ -144,7 +150,7 @@ int agent_root_enter(const struct wire_setup *s, int *ret_layer_fd, struct pv_er
     if (rc < 0)
         return rc;
 
-    pv_auto_fd int layer_fd = open(LAYER, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    pv_auto_fd int layer_fd = open(LAYER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     rc = switch_root(err);
     if (rc < 0)
         return rc;
@@ -204,4 +210,14 @@ void agent_root_close(int proc_fd, int layer_fd)
     int rc = layer_fd < 0 ? 0 : set_read_only(layer_fd);
     if (rc < 0)
         agent_log_note("make the layer read-only: %s", strerror(-rc));
+}
+
+void agent_root_discard(int layer_fd)
+{
+    /* Else the kernel would try to write at the very end, when the disk is gone already, and put
+     * long complaints on the console. */
+    klogctl(SYSLOG_ACTION_CONSOLE_OFF, NULL, 0);
+    __u32 flags = EXT4_GOING_FLAGS_NOLOGFLUSH;
+    if (layer_fd >= 0)
+        ioctl(layer_fd, EXT4_IOC_SHUTDOWN, &flags);
 }

@@ -13,5 +13,7 @@
 int agent_root_enter(const struct wire_setup *setup, int *ret_layer_fd, struct pv_error *err);
 /* Before power-off: writes everything out and leaves the layer clean, as far as it goes. */
 void agent_root_close(int proc_fd, int layer_fd);
+/* Before power-off: forgets what was not written to a layer that will be thrown away. */
+void agent_root_discard(int layer_fd);
 
 #endif

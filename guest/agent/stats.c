@@ -8,6 +8,7 @@
  */
 #include "agent/stats.h"
 
+#include "agent/meminfo.h"
 #include "agent/user.h"
 #include "base/bytes.h"
 #include "base/fd.h"
@@ -28,18 +29,6 @@
 #define COMMAND_MAX 256
 #define KERNEL_THREAD 0x00200000u /* PF_KTHREAD */
 
-/* The number behind "Name:" in the text of meminfo, in bytes; 0 when it is not there. */
-static uint64_t meminfo_bytes(const char *text, const char *name)
-{
-    size_t len = strlen(name);
-    for (const char *line = text; line && *line; line = strchr(line, '\n')) {
-        line += *line == '\n';
-        if (strncmp(line, name, len) == 0 && line[len] == ':')
-            return strtoull(line + len + 1, NULL, 10) * 1024;
-    }
-    return 0;
-}
-
 static struct pv_json *collect_memory(int proc_fd)
 {
     static const char *const fields[][2] = {
@@ -51,7 +40,8 @@ static struct pv_json *collect_memory(int proc_fd)
     pv_auto(pv_json) struct pv_json *memory = pv_json_new_object();
     pv_fd_read_file(proc_fd, "meminfo", 65536, &text, NULL, NULL);
     for (size_t i = 0; memory && i < PV_ARRAY_SIZE(fields); i++)
-        if (pv_json_add_u64(memory, fields[i][0], text ? meminfo_bytes(text, fields[i][1]) : 0) < 0)
+        if (pv_json_add_u64(memory, fields[i][0],
+                            text ? agent_meminfo_bytes(text, fields[i][1]) : 0) < 0)
             return NULL;
     return pv_take_ptr(memory);
 }

@@ -23,7 +23,11 @@ enum wire_setup_type {
     WIRE_SETUP_READY = 65,  /* empty */
     WIRE_SETUP_FAILED = 66, /* text: object, cause */
     WIRE_SETUP_OOM = 67,    /* text: name of the process that the guest's OOM killer chose */
-    WIRE_SETUP_STATS = 68,  /* JSON: guest memory and processes; answer to SETUP_GET_STATS */
+    /* Answer to SETUP_GET_STATS. JSON {"memory": {"total_bytes", "free_bytes", "available_bytes",
+     * "cached_bytes", "swap_total_bytes", "swap_free_bytes"}, "uptime_seconds", "load": "1 5 15
+     * minutes", "processes": [{"pid", "ppid", "user", "command", "cpu_ns", "rss_bytes"}]} with at
+     * most 512 processes, kernel threads not counted; {} when the guest could not tell in time. */
+    WIRE_SETUP_STATS = 68,
     /* monitor to agent */
     WIRE_SETUP_MACHINE = 80,  /* JSON: struct wire_setup */
     WIRE_SETUP_SHUTDOWN = 81, /* u32 milliseconds of grace between SIGTERM and SIGKILL for what

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * cgroup.c: the cgroup of the workload.   Format: Documentation/admin-guide/cgroup-v2.rst.
+ *
+ * Why a limit in a machine whose memory is limited anyway: when the last page is gone, the kernel
+ * may need one itself where it must not start the OOM killer (to read a page of a program from a
+ * squashfs image, for one), and then it waits for ever. A cgroup's limit is met by an allocation of
+ * the workload, where the OOM killer may act, and the kernel and the agent keep something.
+ */
+#include "agent/cgroup.h"
+
+#include "agent/log.h"
+#include "agent/meminfo.h"
+#include "base/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysinfo.h>
+
+#define TOP "/sys/fs/cgroup"
+#define RESERVE_MIN (8ull << 20)
+#define RESERVE_MAX (64ull << 20)
+#define RESERVE_PART 16 /* of the memory */
+#define LOOK_AWAY_NS (200ull * 1000000)
+
+static int max_fd = -1, events_fd = -1; /* memory.max, memory.events */
+static struct pv_loop_source *event_source, *event_timer;
+static uint64_t limit;
+static uint64_t used_at_boot; /* by the kernel and the agent, and kept free by the kernel */
+
+uint64_t agent_cgroup_reserve(uint64_t total)
+{
+    uint64_t reserve = PV_MIN(total / RESERVE_PART, (uint64_t)RESERVE_MAX);
+    return PV_MAX(reserve, (uint64_t)RESERVE_MIN);
+}
+
+uint64_t agent_cgroup_limit(uint64_t total, uint64_t used)
+{
+    uint64_t reserve = used + agent_cgroup_reserve(total);
+    return reserve < total / 2 ? total - reserve : total / 2;
+}
+
+static uint64_t total_memory(void)
+{
+    struct sysinfo info;
+    return sysinfo(&info) < 0 ? 0 : (uint64_t)info.totalram * info.mem_unit;
+}
+
+/* What a workload could not get even now, when nothing runs yet. */
+static uint64_t unavailable_memory(void)
+{
+    pv_auto_free char *text = NULL;
+    if (pv_fd_read_file(AT_FDCWD, "/proc/meminfo", 65536, &text, NULL, NULL) < 0)
+        return 0;
+    uint64_t available = agent_meminfo_bytes(text, "MemAvailable");
+    uint64_t total = total_memory();
+    return available && available < total ? total - available : 0;
+}
+
+/* Only ever raises the limit: what is in use cannot be taken back. */
+static void set_limit(void)
+{
+    uint64_t wanted = agent_cgroup_limit(total_memory(), used_at_boot);
+    char text[32];
+    if (wanted <= limit || max_fd < 0)
+        return;
+    int len = snprintf(text, sizeof(text), "%" PRIu64, wanted);
+    if (pwrite(max_fd, text, (size_t)len, 0) == len)
+        limit = wanted;
+    else
+        agent_log_note("limit the workload's memory: %s", strerror(errno));
+}
+
+int agent_cgroup_make(void)
+{
+    static const char *const controllers[] = {"+cpu", "+memory", "+pids", "+io", "+cpuset"};
+    pv_auto_fd int control = open(TOP "/cgroup.subtree_control", O_WRONLY | O_CLOEXEC);
+    for (size_t i = 0; control >= 0 && i < PV_ARRAY_SIZE(controllers); i++)
+        if (write(control, controllers[i], strlen(controllers[i])) < 0)
+            agent_log_note("cgroup controller %s: %s", controllers[i] + 1, strerror(errno));
+    if (mkdir(TOP "/workload", 0755) < 0 && errno != EEXIST)
+        return -errno;
+
+    /* By a copy of the mount: an open file would keep the workload from unmounting its own. */
+    pv_auto_fd int tree = open_tree(AT_FDCWD, TOP, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    if (tree < 0)
+        return -errno;
+    max_fd = openat(tree, "workload/memory.max", O_WRONLY | O_CLOEXEC);
+    events_fd = openat(tree, "workload/memory.events", O_RDONLY | O_CLOEXEC);
+    used_at_boot = unavailable_memory();
+    set_limit();
+    int procs_fd = openat(tree, "workload/cgroup.procs", O_WRONLY | O_CLOEXEC);
+    return procs_fd < 0 ? -errno : procs_fd;
+}
+
+/* The workload met its limit (or something else happened to its memory). It may do so all the
+ * time, so we look away for a while. */
+static void on_memory_event(void *data, int fd, uint32_t events)
+{
+    set_limit();
+    pv_loop_set_events(event_source, 0);
+    pv_loop_arm(event_timer, LOOK_AWAY_NS);
+}
+
+/* Reading arms the notification anew; it fails when the workload has removed its cgroup. */
+static void on_look_again(void *data)
+{
+    char text[512];
+    if (pread(events_fd, text, sizeof(text), 0) >= 0)
+        pv_loop_set_events(event_source, EPOLLPRI);
+}
+
+int agent_cgroup_watch(struct pv_loop *loop)
+{
+    if (events_fd < 0)
+        return -ENOENT;
+    event_timer = pv_loop_add_timer(loop, on_look_again, NULL);
+    event_source = pv_loop_add_fd(loop, events_fd, 0, on_memory_event, NULL);
+    if (!event_timer || !event_source)
+        return -errno;
+    on_look_again(NULL);
+    return 0;
+}

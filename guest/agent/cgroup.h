@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * cgroup.h: the cgroup of the workload, and the memory that is kept from it.
+ */
+#ifndef AGENT_CGROUP_H
+#define AGENT_CGROUP_H
+
+#include "base/loop.h"
+
+/* Makes /sys/fs/cgroup/workload, with the controllers that the kernel has and a limit just below
+ * the machine's memory. Returns its cgroup.procs for writing, or -errno. */
+int agent_cgroup_make(void);
+/* Keeps the limit in step with a machine whose memory grows. 0 or -errno. */
+int agent_cgroup_watch(struct pv_loop *loop);
+
+/* What is kept for the kernel and the agent in a machine of total bytes. */
+uint64_t agent_cgroup_reserve(uint64_t total);
+/* The limit for a machine of total bytes, of which the kernel itself used `used` at boot. */
+uint64_t agent_cgroup_limit(uint64_t total, uint64_t used);
+
+#endif
