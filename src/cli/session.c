@@ -180,6 +180,8 @@ static int on_frame(void *data, const struct wire_frame *frame)
 {
     struct session *s = data;
     uint32_t more;
+    if (s->ended) /* what comes behind the end (of -d: the first output) is for the log */
+        return 0;
     switch (frame->type) {
     case WIRE_SESSION_STDOUT:
     case WIRE_SESSION_STDERR:
