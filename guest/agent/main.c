@@ -126,6 +126,7 @@ static void on_refused(void *data, const char *text)
 static void on_shutdown(void *data, uint32_t grace_ms)
 {
     struct machine *m = data;
+    agent_oom_look();
     if (m->sessions)
         agent_session_refuse(m->sessions);
     agent_power_shutdown(&m->power, grace_ms, m->sessions && agent_session_count(m->sessions));
@@ -135,6 +136,7 @@ static void on_shutdown(void *data, uint32_t grace_ms)
 static void on_quiet(void *data)
 {
     struct machine *m = data;
+    agent_oom_look();
     if (m->entered && m->discard_layer)
         agent_root_discard(m->layer_fd);
     else if (m->entered)

@@ -88,3 +88,9 @@ int agent_oom_watch(struct pv_loop *loop, void (*on_kill)(void *data, const char
     watch.source = pv_loop_add_fd(loop, watch.fd, EPOLLIN, on_log, NULL);
     return watch.source ? 0 : -errno;
 }
+
+void agent_oom_look(void)
+{
+    if (watch.source)
+        on_log(NULL, watch.fd, EPOLLIN);
+}

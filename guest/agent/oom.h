@@ -19,5 +19,7 @@ bool agent_oom_parse(const char *record, char ret_name[AGENT_OOM_NAME_MAX]);
 /* Watches the kernel's log from now on; at most one watch. 0 or -errno. */
 int agent_oom_watch(struct pv_loop *loop, void (*on_kill)(void *data, const char *name),
                     void *data);
+/* Reads what the log has now: the end of a killed process can be seen before the word about it. */
+void agent_oom_look(void);
 
 #endif
