@@ -100,7 +100,7 @@ static const struct rule rules[] = {
     {SYS_gettid, "kernel: timers and interrupts of a virtual CPU", ANY},
     {SYS_personality, "kernel: is address space randomization off?", ONE(IS(0, 0xffffffff))},
     {SYS_prctl, "stub: its name", ONE(IS(0, PR_SET_NAME))},
-    {SYS_prctl, "stub: dies with the kernel", ONE(IS(0, PR_SET_PDEATHSIG))},
+    {SYS_prctl, "stub: dies with the kernel", TWO(IS(0, PR_SET_PDEATHSIG), IS(1, SIGKILL))},
     {SYS_prctl, "stub: no new privileges", ONE(IS(0, PR_SET_NO_NEW_PRIVS))},
     {SYS_seccomp, "stub: traps the guest program's calls", ONE(IS(0, SECCOMP_SET_MODE_FILTER))},
     {SYS_arch_prctl, "stub: FS base of the guest program", ONE(IS(0, ARCH_SET_FS))},
