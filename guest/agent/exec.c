@@ -24,6 +24,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -57,8 +58,12 @@ static const char *cause(int code, char buf[64])
 
 static void reset_signals(void)
 {
+    /* The C library keeps two signals for itself and would not reset them, though whoever started
+     * us may have left them ignored (posix_spawn does). All zero is the default action. Refused for
+     * KILL and STOP, which cannot differ. */
+    static const uint64_t kernel_action[4];
     for (int signo = 1; signo < NSIG; signo++)
-        signal(signo, SIG_DFL); /* refused for KILL, STOP and libc's own: those are as they are */
+        syscall(SYS_rt_sigaction, signo, kernel_action, NULL, sizeof(uint64_t));
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
