@@ -19,8 +19,9 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-/* What a guest kernel needs beside the guest's memory: its image, page tables of the host. */
-#define MEMORY_OVERHEAD (128ull << 20)
+/* What a guest kernel needs beside the guest's memory: its image, and for each guest process the
+ * host's own structures and page tables. A guest that is full of processes needs most. */
+#define MEMORY_OVERHEAD (256ull << 20)
 /* A guest process is a process of the host. More than a guest's default pid_max is never needed. */
 #define HOST_PROCESSES_MAX 40000
 
@@ -68,7 +69,8 @@ static int open_sockets(struct monitor *m, struct pv_error *err)
 static int make_cgroup(struct monitor *m, struct pv_error *err)
 {
     struct jail_cgroup_limits limits = {
-        .memory_bytes = {.value = m->spec.memory_bytes + MEMORY_OVERHEAD},
+        .memory_bytes = {.value =
+                             m->spec.memory_bytes + m->spec.memory_bytes / 2 + MEMORY_OVERHEAD},
         .cpu_milli = {.value = 1000ull * m->spec.cpus},
         .pids = {.value = HOST_PROCESSES_MAX},
     };
