@@ -10,9 +10,13 @@
 /* panic=-1: a kernel that panics ends at once. The agent is /init of the initramfs.
  * rcu_expedited: nobody waits for ticks of 10 ms until mounts, cgroups and namespaces have changed;
  * the few virtual CPUs are asked instead. */
-static const char *const fixed[] = {
-    "linux",       "jailed",   "seccomp=on",          "console=hvc0",
-    "earlyprintk", "panic=-1", "random.trust_cpu=on", "rcupdate.rcu_expedited=1"};
+static const char *const fixed[] = {"jailed",
+                                    "seccomp=on",
+                                    "console=hvc0",
+                                    "earlyprintk",
+                                    "panic=-1",
+                                    "random.trust_cpu=on",
+                                    "rcupdate.rcu_expedited=1"};
 
 static int add_cpus(const struct engine_options *o, struct pv_strv *argv)
 {
@@ -53,7 +57,11 @@ static int add_words(const char *text, struct pv_strv *argv)
 int engine_hosted_cmdline(const struct engine_options *o, struct pv_strv *argv,
                           struct pv_error *err)
 {
-    int rc = 0;
+    int rc = pv_strv_add(argv, "linux");
+    /* In front of earlyprintk, which says at once what the level allows. */
+    if (rc == 0)
+        rc = o->log_level ? pv_strv_add_take(argv, pv_strf("loglevel=%u", o->log_level))
+                          : pv_strv_add(argv, "quiet");
     for (size_t i = 0; i < PV_ARRAY_SIZE(fixed) && rc == 0; i++)
         rc = pv_strv_add(argv, fixed[i]);
     if (rc == 0)
@@ -65,9 +73,6 @@ int engine_hosted_cmdline(const struct engine_options *o, struct pv_strv *argv,
         rc = pv_strv_add_take(argv, pv_strf("initrd_fd=%d", ENGINE_HOSTED_INITRAMFS_FD));
     if (rc == 0)
         rc = add_cpus(o, argv);
-    if (rc == 0)
-        rc = o->log_level ? pv_strv_add_take(argv, pv_strf("loglevel=%u", o->log_level))
-                          : pv_strv_add(argv, "quiet");
     if (rc == 0)
         rc = add_devices(o, argv);
     if (rc == 0)
