@@ -62,7 +62,11 @@ static int on_exited(const struct instance_store *store, struct instance *instan
 static int on_failed(const struct instance_store *store, struct instance *instance,
                      const struct cli_session_result *result, const struct cli_launch *launch)
 {
-    cli_client_show_failure(instance, pv_error_text(&result->why, -EIO));
+    const char *why = pv_error_text(&result->why, -EIO);
+    if (result->code == CLI_EXIT_OURS)
+        cli_client_show_failure(instance, why);
+    else /* the machine did its part: its console has nothing to do with it */
+        cli_say_error(0, "%s", why);
     if (result->code == CLI_EXIT_OURS && !result->started)
         throw_away(store, instance, launch->is_new);
     else
