@@ -83,7 +83,9 @@ static int make_folder(int parent, const char *path, const struct wire_machine *
 {
     if (mkdirat(parent, path, 0700) < 0 && errno != EEXIST)
         return pv_error_set(err, errno, "create '%s': %s", path, strerror(errno));
-    if (geteuid() == 0 && fchownat(parent, path, m->uid, m->gid, AT_SYMLINK_NOFOLLOW) < 0)
+    /* EINVAL: the root of a user namespace without these ids. The jail stays who we are, then. */
+    if (geteuid() == 0 && fchownat(parent, path, m->uid, m->gid, AT_SYMLINK_NOFOLLOW) < 0 &&
+        errno != EINVAL)
         return pv_error_set(err, errno, "give '%s' to the machine's user %u: %s", path, m->uid,
                             strerror(errno));
     return 0;

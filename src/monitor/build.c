@@ -32,9 +32,12 @@ static int open_state_dir(struct monitor *m, struct pv_error *err)
         return pv_error_set(err, errno, "open '%s': %s", m->spec.state_dir, strerror(errno));
     if (chdir(m->spec.run_dir) < 0)
         return pv_error_set(err, errno, "enter '%s': %s", m->spec.run_dir, strerror(errno));
-    /* Root gives up being root: the instance's directories then belong to who we become. */
-    if (geteuid() == 0 && (fchown(m->state_dirfd, m->spec.uid, m->spec.gid) < 0 ||
-                           chown(".", m->spec.uid, m->spec.gid) < 0))
+    /* Root gives up being root: the instance's directories then belong to who we become. EINVAL:
+     * the root of a user namespace without these ids; the jail stays who we are, then. */
+    if (geteuid() == 0 &&
+        (fchown(m->state_dirfd, m->spec.uid, m->spec.gid) < 0 ||
+         chown(".", m->spec.uid, m->spec.gid) < 0) &&
+        errno != EINVAL)
         return pv_error_set(err, errno, "give '%s' to user %u: %s", m->spec.state_dir, m->spec.uid,
                             strerror(errno));
     return 0;

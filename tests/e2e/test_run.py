@@ -394,6 +394,15 @@ class Places(MachineTest):
         self.assertEqual(os.listdir(f'{state}/paravane/instances'), [])
         self.assertEqual(os.listdir(f'{run}/paravane'), [])
 
+    @unittest.skipIf(ROOT, 'for a plain user who is root in a namespace of their own')
+    def test_root_of_a_user_namespace(self):
+        argv0 = ['unshare', '--user', '--map-root-user']
+        self.run_in('/bin/true', argv0=argv0, rc=0)
+        self.pv('run', '-d', '--name', 'box', self.image, '--', '/bin/sleep', '1000', argv0=argv0,
+                rc=0)
+        self.pv('exec', 'box', '/bin/true', argv0=argv0, rc=0)
+        self.pv('rm', '-f', 'box', argv0=argv0, rc=0)
+
     def test_a_long_path(self):
         """A socket's address has 108 bytes; the folder's name may have more."""
         root = os.path.join(self.work_dir, 'd' * 200)

@@ -13,8 +13,9 @@ from harness import ENOSYS, PARAVANE, ROOT, TIMEOUT, MachineTest, run_tool, sign
 STOCK_UML = next((path for path in ('/usr/bin/linux.uml', '/usr/bin/linux')
                   if os.path.exists(path)), None)
 
-# A static program without a C library that looks like a guest kernel, says its last words on
-# descriptor 2 and ends, or spins.
+# A static program without a C library that looks like a guest kernel, says some words on descriptor
+# 2 and then does what MISCHIEF says.
+END, SPIN, GARBAGE, CLOSE, REQUESTS = range(5)
 FAKE_KERNEL = r'''
 const char markers[] = "Linux version 7.0-fake physmem_fd uml_dir";
 static long call(long n, long a, long b, long c)
@@ -29,9 +30,40 @@ __attribute__((force_align_arg_pointer)) void _start(void)
     static const char text[] = "fake kernel: first words\n"
                                "Kernel panic - not syncing: the fake kernel gives up\n";
     call(1, 2, (long)text, sizeof(text) - 1);
-    if (SPIN)
-        for (;;)
-            __asm__ volatile("pause");
+#if MISCHIEF == GARBAGE
+    /* to everything that it holds, its devices among them */
+    static unsigned char garbage[65536];
+    unsigned seed = 1;
+    for (int round = 0; round < 20; round++) {
+        for (unsigned i = 0; i < sizeof(garbage); i++)
+            garbage[i] = (seed = seed * 1103515245 + 12345) >> 16;
+        for (int fd = 3; fd < 16; fd++)
+            call(1, fd, (long)garbage, round ? sizeof(garbage) >> round % 16 : sizeof(garbage));
+    }
+#elif MISCHIEF == CLOSE
+    for (int fd = 3; fd < 64; fd++)
+        call(3, fd, 0, 0);
+#elif MISCHIEF == REQUESTS
+    /* every vhost-user request, with a body of each small size, and no thought of order */
+    static struct {
+        unsigned request, flags, size;
+        unsigned long long body[40];
+    } message;
+    for (unsigned i = 0; i < 40; i++)
+        message.body[i] = 0xfffffffffffff000ull + i;
+    for (unsigned request = 0; request < 48; request++)
+        for (unsigned words = 0; words < 34; words += 11)
+            for (int fd = 5; fd < 10; fd++) {
+                message.request = request;
+                message.flags = 9;
+                message.size = words * 8;
+                call(1, fd, (long)&message, 12 + words * 8);
+            }
+#endif
+#if MISCHIEF != END
+    for (;;)
+        __asm__ volatile("pause");
+#endif
     call(231, 1, (long)markers, 0);
     __builtin_unreachable();
 }
@@ -52,10 +84,13 @@ class Kernels(MachineTest):
         os.chmod(path, mode)
         return path
 
-    def fake(self, spin):
-        path = os.path.join(self.work_dir, f'fake-{spin}')
-        run_tool('gcc', '-static', '-nostdlib', '-O1', '-fno-stack-protector', f'-DSPIN={spin}',
-                 '-o', path, self.file('fake.c', FAKE_KERNEL.encode()))
+    def fake(self, mischief):
+        path = os.path.join(self.work_dir, f'fake-{mischief}')
+        names = [f'-D{name}={globals()[name]}' for name in
+                 ('END', 'SPIN', 'GARBAGE', 'CLOSE', 'REQUESTS')]
+        run_tool('gcc', '-static', '-nostdlib', '-O1', '-fno-stack-protector', '-fno-pie',
+                 '-no-pie', '-mno-sse', f'-DMISCHIEF={mischief}', *names, '-o', path,
+                 self.file('fake.c', FAKE_KERNEL.encode()))
         return path
 
     def test_missing(self):
@@ -106,14 +141,14 @@ class Kernels(MachineTest):
 
     def test_last_words(self):
         """A kernel that panics at boot: its last console lines are shown."""
-        result = self.run_in('/bin/true', flags=['--kernel', self.fake(0)], rc=125)
+        result = self.run_in('/bin/true', flags=['--kernel', self.fake(END)], rc=125)
         self.assertIn('did not boot', result.errors)
         self.assertIn('fake kernel: first words', result.errors)
         self.assertIn('the fake kernel gives up', result.errors)
         self.assertEqual(self.names(), [])
 
     def test_last_words_of_one_in_the_background(self):
-        result = self.pv('run', '-d', '--name', 'box', '--kernel', self.fake(0), self.image, '--',
+        result = self.pv('run', '-d', '--name', 'box', '--kernel', self.fake(END), self.image, '--',
                          '/bin/true')
         self.addCleanup(self.remove, 'box')
         if result.rc == 0:
@@ -124,12 +159,35 @@ class Kernels(MachineTest):
             self.assertIn('gives up', result.errors)
 
     def test_a_kernel_that_never_comes_up_can_be_ended(self):
-        process = self.popen('run', '--rm', '--kernel', self.fake(1), self.image, '--',
+        process = self.popen('run', '--rm', '--kernel', self.fake(SPIN), self.image, '--',
                              '/bin/true')
         time.sleep(0.5)
         process.send_signal(signal.SIGTERM)
         self.assertIn(signal_code(process.wait(TIMEOUT)), (125, 143))
         self.assert_all_end()
+
+    def check_hostile(self, mischief):
+        """The monitor goes on serving: it tells of the machine and ends it when asked to."""
+        process = self.popen('run', '--rm', '--name', 'box', '--kernel', self.fake(mischief),
+                             self.image, '--', '/bin/true')
+        self.wait_for('the machine', lambda: 'box' in self.names() and
+                      self.inspect('box').get('guest'))
+        time.sleep(1)
+        monitor, guest, _ = self.machine('box')
+        self.assertFalse(monitor.ended or guest.ended)
+        self.assertLess(int(monitor.status()['VmHWM'].split()[0]), 64 << 10, 'KiB of the monitor')
+        self.pv('kill', 'box', rc=0)
+        self.assertEqual(process.wait(TIMEOUT), 137)
+        self.assert_all_end()
+
+    def test_a_kernel_that_sends_garbage(self):
+        self.check_hostile(GARBAGE)
+
+    def test_a_kernel_that_closes_its_sockets(self):
+        self.check_hostile(CLOSE)
+
+    def test_a_kernel_that_sends_every_request(self):
+        self.check_hostile(REQUESTS)
 
     def test_our_kernel_without_its_first_program(self):
         result = self.run_in('/bin/true', flags=['--kernel-args', 'rdinit=/nosuchinit'], rc=125)
