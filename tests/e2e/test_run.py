@@ -199,6 +199,17 @@ class Surroundings(MachineTest):
                              'a' * 120000, *['b' * 1000] * 100, flags=flags, rc=0)
         self.assertEqual(result.text, '120000 20000 20000 101\n')
 
+    def test_a_mebibyte_of_arguments_and_environment(self):
+        """The most that is possible arrives, more is refused."""
+        words = [chr(ord('a') + i) * 120000 for i in range(4)]
+        flags = [flag for i in range(5) for flag in ('-e', f'BIG{i}=' + chr(ord('f') + i) * 110000)]
+        show = 'printf %s "$@" $BIG0 $BIG1 $BIG2 $BIG3 $BIG4 | sha256sum'
+        expected = ''.join(words) + ''.join(flag[5:] for flag in flags[1::2])
+        result = self.run_in('/bin/sh', '-c', show, 'sh', *words, flags=flags, rc=0)
+        self.assertEqual(result.text.split()[0], sha256(expected.encode()))
+        result = self.run_in('/bin/true', *words, 'x' * 120000, flags=flags, rc=125)
+        self.assertIn('bytes', result.errors)
+
     def test_arguments_are_not_touched(self):
         odd = ['', ' ', '$HOME', '*', 'a\nb', '"', "'", '\\', 'ü€', '-v', '--']
         result = self.run_in('/usr/bin/printf', '<%s>', *odd, rc=0)
