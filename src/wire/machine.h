@@ -13,7 +13,7 @@
 
 #define WIRE_MACHINE_DISKS_MAX 16
 #define WIRE_MACHINE_CPUS_MAX 8
-#define WIRE_MACHINE_MEMORY_MIN (32ull << 20)
+#define WIRE_MACHINE_MEMORY_MIN (64ull << 20)
 #define WIRE_MACHINE_MEMORY_MAX (1ull << 40)
 #define WIRE_MACHINE_CMDLINE_MAX 2048
 #define WIRE_MACHINE_LOG_MIN (64ull << 10)
@@ -30,7 +30,7 @@ struct wire_machine {
     char *name;                /* pv_str_is_name */
     char *state_dir, *run_dir; /* existing directories of this instance */
     char *kernel, *initramfs;  /* files */
-    uint64_t memory_bytes;     /* 32 MiB .. 1 TiB, whole MiB */
+    uint64_t memory_bytes;     /* 64 MiB .. 1 TiB, whole MiB */
     uint32_t cpus;             /* 1 .. WIRE_MACHINE_CPUS_MAX */
     struct pv_strv host_cpus;  /* decimal numbers, as many as cpus, or empty: not pinned */
     struct wire_disk disks[WIRE_MACHINE_DISKS_MAX]; /* vda, vdb, ... */

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define WORKLOAD_MEMORY_DEFAULT (512ull << 20)
-#define WORKLOAD_MEMORY_MIN (32ull << 20)
+#define WORKLOAD_MEMORY_MIN (64ull << 20)
 #define WORKLOAD_MEMORY_MAX (1ull << 40)
 #define WORKLOAD_CPUS_MAX 8u
 #define WORKLOAD_DISK_DEFAULT (10ull << 30)

@@ -142,9 +142,9 @@ static void test_names_and_paths(void **state)
 static void test_sizes(void **state)
 {
     check("memory_bytes", "0", -ERANGE);
-    check("memory_bytes", "33554431", -ERANGE);
-    check("memory_bytes", "33554432", 0);
-    check("memory_bytes", "33554433", -EINVAL);
+    check("memory_bytes", "67108863", -ERANGE);
+    check("memory_bytes", "67108864", 0);
+    check("memory_bytes", "67108865", -EINVAL);
     check("memory_bytes", "1099511627776", 0);
     check("memory_bytes", "1099511627777", -ERANGE);
     check("memory_bytes", "-1", -ERANGE);

@@ -24,10 +24,10 @@ static void test_memory(void **state)
         {"512m", 0, 512 * MIB, NULL},
         {"1g", 0, 1024 * MIB, NULL},
         {"2GiB", 0, 2048 * MIB, NULL},
-        {"33554432", 0, 32 * MIB, NULL},
-        {"33554433", 0, 33 * MIB, NULL}, /* rounded up: a limit is never less than asked for */
-        {"32M", 0, 32 * MIB, NULL},
-        {"33554431", -ERANGE, 0, "out of range"},
+        {"67108864", 0, 64 * MIB, NULL},
+        {"67108865", 0, 65 * MIB, NULL}, /* rounded up: a limit is never less than asked for */
+        {"64M", 0, 64 * MIB, NULL},
+        {"67108863", -ERANGE, 0, "out of range"},
         {"1T", 0, 1ull << 40, NULL},
         {"1025g", -ERANGE, 0, "out of range"},
         {"99999999999999999999g", -ERANGE, 0, "out of range"},
