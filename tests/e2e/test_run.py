@@ -273,7 +273,7 @@ class Surroundings(MachineTest):
         self.assertTrue(400 << 10 < kib <= 512 << 10, kib)
 
     def test_least_memory(self):
-        self.run_in('/bin/true', flags=['-m', '32M'], rc=0)
+        self.run_in('/bin/true', flags=['-m', '64M'], rc=0)
 
     def test_cpus(self):
         for cpus in (1, 2):

@@ -251,7 +251,7 @@ class Guests(MachineTest):
 
     def test_fork_bomb(self):
         self.start('/bin/sh', '-c', 'echo ready; f() { f | f & }; f; sleep 1000',
-                   flags=['-m', '48M'])
+                   flags=['-m', '64M'])
         self.wait_output('box', 'ready')
         time.sleep(2)
         self.pv('ps', '-a', rc=0)
@@ -262,7 +262,7 @@ class Guests(MachineTest):
 
     def test_much_console_text(self):
         """The kernel's log is bounded on the host's disk."""
-        self.start('/bin/sh', '-c', 'i=0; while [ $i -lt 3000 ]; do echo "<0>' + 'x' * 900 +
+        self.start('/bin/sh', '-c', 'i=0; while [ $i -lt 1300 ]; do echo "<0>' + 'x' * 900 +
                    '" >/dev/kmsg; i=$((i+1)); done; echo through; sleep 1000')
         self.wait_output('box', 'through')
         sizes = {path: os.path.getsize(path) for path in
@@ -301,7 +301,7 @@ class Guests(MachineTest):
 
 class Resources(MachineTest):
     def test_memory_that_cannot_be(self):
-        for size in ('1k', '0', '-1', '100T', '', 'much', '1.5.2', '31M', '99999999999G'):
+        for size in ('1k', '0', '-1', '100T', '', 'much', '1.5.2', '63M', '99999999999G'):
             with self.subTest(size=size):
                 result = self.run_in('/bin/true', flags=[f'--memory={size}'], rc=125)
                 self.assertIn('--memory', result.errors)
