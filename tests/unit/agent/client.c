@@ -19,9 +19,18 @@ static void on_connection(void *data, int fd, uint32_t events)
         agent_session_accept(data, connection);
 }
 
-static void on_terminate(void *data, const siginfo_t *info)
+/* How long the server goes on after SIGTERM, so that it sees the connections that were closed
+ * before: a stream that says good-bye lives until its peer has closed, too. */
+#define LAST_TURNS_NS (100ull * 1000000)
+
+static void on_last_turn(void *data)
 {
     pv_loop_stop(data, 0);
+}
+
+static void on_terminate(void *data, const siginfo_t *info)
+{
+    pv_loop_arm(data, LAST_TURNS_NS);
 }
 
 static int serve(int listener)
@@ -33,8 +42,9 @@ static int serve(int listener)
     struct pv_loop *loop = pv_loop_new();
     struct agent_reaper *reaper = agent_reap_new(loop);
     struct agent_sessions *all = agent_session_new(loop, reaper, &world);
-    if (!all || !pv_loop_add_fd(loop, listener, EPOLLIN, on_connection, all) ||
-        !pv_loop_add_signal(loop, SIGTERM, on_terminate, loop))
+    struct pv_loop_source *last = pv_loop_add_timer(loop, on_last_turn, loop);
+    if (!all || !last || !pv_loop_add_fd(loop, listener, EPOLLIN, on_connection, all) ||
+        !pv_loop_add_signal(loop, SIGTERM, on_terminate, last))
         return 1;
     int rc = pv_loop_run(loop);
     agent_session_free(all);
