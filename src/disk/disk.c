@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * disk.c: requests to a disk: checked, done at once where that cannot block, else by the worker.
+ * disk.c: requests to a disk: checked, done at once where that cannot block, else by the ring or a
+ * thread.
  *
- * Runs on: the loop thread; run_request also on the worker.
+ * Runs on: the loop thread; run_request also on the threads.
  *
- * Waking the worker costs more than a small transfer from or to the page cache. So small reads
- * and writes are first tried with RWF_NOWAIT; what would have to wait for the medium goes to the
- * worker, whole: doing a part of it twice does no harm.
+ * Whatever leaves the loop costs a wake-up on another core, which is more than a small transfer
+ * from the page cache. So small reads, and writes where the file system can, are first tried with
+ * RWF_NOWAIT. What would have to wait for the medium goes to the ring when it lies in one piece,
+ * and to a thread else, whole: doing a part of it twice does no harm. Writes that may block are
+ * never made on the loop, though they seldom do: the whole machine would stand still with them.
  */
 #include "disk/disk.h"
 
@@ -17,6 +20,7 @@
 #include <string.h>
 
 #define INLINE_BYTES_MAX (128u * 1024u)
+#define NO_TICKET UINT32_MAX
 
 enum counter {
     COUNTER_READS,
@@ -38,6 +42,7 @@ static const char *const counter_labels[COUNTERS] = {
 struct disk {
     struct disk_image *image;
     struct disk_worker *worker; /* NULL: not started */
+    struct disk_uring *ring;    /* NULL: the host has none for us */
     unsigned in_flight;
     bool no_nowait_read, no_nowait_write; /* the host's file system does not know it */
     uint64_t counters[COUNTERS];
@@ -46,24 +51,56 @@ struct disk {
 const struct disk_syscall disk_syscalls[] = {
     {"preadv2", "disk: read from the image"},
     {"pwritev2", "disk: write to the image"},
-    {"preadv", "disk: read, as some C libraries call it"},
-    {"pwritev", "disk: write, as some C libraries call it"},
+    {"preadv", "disk: read from the image"},
+    {"pwritev", "disk: write to the image"},
     {"fdatasync", "disk: flush"},
     {"fallocate", "disk: discard and write zeroes"},
-    {"futex", "disk: hand requests over to the worker thread"},
+    {"fcntl", "disk: unlock the image at the end"},
+    {"lseek", "disk: resize: the size of the file"},
+    {"ftruncate", "disk: resize"},
+    {"futex", "disk: hand requests over to threads"},
     {"read", "disk: notice completions on an eventfd"},
     {"write", "disk: announce completions on an eventfd"},
+    {"io_uring_enter", "disk: a ring that can only read, write and sync the images"},
     {NULL, NULL},
 };
 
-int disk_open(const char *path, bool read_only, struct disk **ret_disk, struct pv_error *err)
+/* -- opening -- */
+
+static void make_ring(struct disk *disk)
 {
+    int fds[DISK_BACKING_MAX + 1];
+    unsigned num = 0;
+    for (struct disk_image *i = disk->image; i && num < PV_ARRAY_SIZE(fds); i = i->below) {
+        i->ring_index = (int)num;
+        fds[num++] = i->fd;
+    }
+    if (disk_uring_new(fds, num, &disk->ring) < 0)
+        disk->ring = NULL; /* then threads do it */
+}
+
+int disk_open(const char *path, const struct disk_options *options, struct disk **ret_disk,
+              struct pv_error *err)
+{
+    static const struct disk_options defaults;
+    const struct disk_options *o = options ? options : &defaults;
     pv_auto(disk) struct disk *disk = calloc(1, sizeof(*disk));
     if (!disk)
         return pv_error_set(err, ENOMEM, "open disk '%s': out of memory", path);
-    int rc = disk_raw_open(path, read_only, &disk->image, err);
+    if (o->files_max > DISK_BACKING_MAX)
+        return pv_error_set(err, EINVAL, "open disk '%s': at most %u files may be below", path,
+                            DISK_BACKING_MAX);
+    int rc = disk_image_open(path, o->format, o->read_only, o, NULL, &disk->image, err);
     if (rc < 0)
         return rc;
+    disk->image->bytes -= disk->image->bytes % DISK_SECTOR_BYTES;
+    if (disk->image->bytes == 0)
+        return pv_error_set(err, EINVAL,
+                            "open disk '%s': it is smaller than a sector: grow it, "
+                            "for example by truncate -s 10G",
+                            path);
+    if (!o->no_io_uring)
+        make_ring(disk);
     *ret_disk = pv_take_ptr(disk);
     return 0;
 }
@@ -72,9 +109,11 @@ void disk_close(struct disk *disk)
 {
     if (!disk)
         return;
+    if (disk->ring)
+        disk_uring_drain(disk->ring);
     disk_worker_stop(disk->worker);
-    if (disk->image)
-        disk->image->format->close(disk->image);
+    disk_uring_free(disk->ring);
+    disk_image_close(disk->image);
     free(disk);
 }
 
@@ -86,6 +125,16 @@ uint64_t disk_get_size(const struct disk *disk)
 bool disk_is_read_only(const struct disk *disk)
 {
     return disk->image->read_only;
+}
+
+const char *disk_get_format(const struct disk *disk)
+{
+    return disk->image->format->name;
+}
+
+const char *disk_get_engine(const struct disk *disk)
+{
+    return disk->ring ? "io_uring" : "threads";
 }
 
 bool disk_can_discard(const struct disk *disk)
@@ -105,60 +154,45 @@ void disk_get_counters(const struct disk *disk, const char *name,
         .name = name, .labels = counter_labels, .values = disk->counters, .count = COUNTERS};
 }
 
+int disk_resize(struct disk *disk, uint64_t bytes, struct pv_error *err)
+{
+    struct disk_image *image = disk->image;
+    if (bytes % DISK_SECTOR_BYTES != 0 || bytes > INT64_MAX - DISK_SECTOR_BYTES)
+        return pv_error_set(err, EINVAL,
+                            "resize disk '%s': %llu bytes: give a multiple of %u bytes",
+                            image->path, (unsigned long long)bytes, DISK_SECTOR_BYTES);
+    if (bytes != 0 && bytes < image->bytes)
+        return pv_error_set(err, EINVAL,
+                            "resize disk '%s': it has %llu bytes and cannot shrink while in use: "
+                            "give a larger size",
+                            image->path, (unsigned long long)image->bytes);
+    if (bytes != 0 && image->read_only)
+        return pv_error_set(err, EROFS, "resize disk '%s': it is attached read-only", image->path);
+    return image->format->resize(image, bytes, err);
+}
+
 /* -- doing -- */
-
-/* Drops the first n bytes of *iov, whose array is ours. */
-static void advance(struct iovec **iov, unsigned *num, size_t n)
-{
-    while (*num > 0 && n >= (*iov)->iov_len) {
-        n -= (*iov)->iov_len;
-        (*iov)++;
-        (*num)--;
-    }
-    if (n > 0) {
-        (*iov)->iov_base = (uint8_t *)(*iov)->iov_base + n;
-        (*iov)->iov_len -= n;
-    }
-}
-
-/* Reads or writes all of it, however many calls that takes. */
-static int transfer(struct disk_image *image, const struct disk_request *r)
-{
-    struct iovec copy[IOV_MAX], *iov = copy;
-    unsigned num = r->num_iov;
-    memcpy(copy, r->iov, num * sizeof(*copy));
-    uint64_t done = 0;
-    while (done < r->bytes) {
-        ssize_t n = r->op == DISK_READ
-                        ? image->format->read(image, iov, num, r->offset + done, false)
-                        : image->format->write(image, iov, num, r->offset + done, false);
-        if (n == -EINTR)
-            continue;
-        if (n <= 0) /* 0: somebody cut the file */
-            return n < 0 ? (int)n : -EIO;
-        done += (uint64_t)n;
-        advance(&iov, &num, (size_t)n);
-    }
-    return 0;
-}
 
 static void run_request(void *data, struct disk_request *r)
 {
     struct disk_image *image = ((const struct disk *)data)->image;
+    const struct disk_format *format = image->format;
     switch (r->op) {
     case DISK_READ:
+        r->result = format->read(image, r->iov, r->num_iov, r->offset, r->bytes);
+        break;
     case DISK_WRITE:
-        r->result = transfer(image, r);
+        r->result = format->write(image, r->iov, r->num_iov, r->offset, r->bytes);
         break;
     case DISK_FLUSH:
-        r->result = image->read_only ? 0 : image->format->flush(image);
+        r->result = image->read_only ? 0 : format->flush(image);
         break;
     case DISK_DISCARD:
-        r->result = image->format->discard(image, r->offset, r->bytes);
+        r->result = format->discard(image, r->offset, r->bytes);
         break;
     case DISK_WRITE_ZEROES:
     case DISK_UNMAP_ZEROES:
-        r->result = image->format->zero(image, r->offset, r->bytes, r->op == DISK_UNMAP_ZEROES);
+        r->result = format->zero(image, r->offset, r->bytes, r->op == DISK_UNMAP_ZEROES);
         break;
     }
 }
@@ -190,9 +224,27 @@ static void on_completed(void *data, struct disk_request *r)
     r->done(r);
 }
 
+static void on_ring_completed(void *data, struct disk_request *r, int result)
+{
+    struct disk *disk = data;
+    if (r->ticket != NO_TICKET)
+        disk->image->format->release(disk->image, r->ticket);
+    bool whole = r->op == DISK_FLUSH ? result == 0 : result >= 0 && (uint64_t)result == r->bytes;
+    /* A failed sync is told: a second one would find the pages clean. The rest is done again, by a
+     * thread: it knows how to go on after a part, and says what is really wrong. */
+    if (!whole && (r->op != DISK_FLUSH || result == -EINTR || result == -EAGAIN)) {
+        disk_worker_submit(disk->worker, r);
+        return;
+    }
+    r->result = PV_MIN(result, 0);
+    on_completed(disk, r);
+}
+
 int disk_start(struct disk *disk, struct pv_loop *loop, struct pv_error *err)
 {
-    return disk_worker_start(loop, run_request, on_completed, disk, &disk->worker, err);
+    int rc = disk->ring ? disk_uring_start(disk->ring, loop, on_ring_completed, disk, err) : 0;
+    return rc < 0 ? rc
+                  : disk_worker_start(loop, run_request, on_completed, disk, &disk->worker, err);
 }
 
 /* -- accepting -- */
@@ -216,18 +268,69 @@ static int check(const struct disk *disk, const struct disk_request *r)
     return sum == r->bytes ? 0 : -EINVAL;
 }
 
-/* Whether the request was done at once: it needed nothing but the page cache. */
+/* Transfers what lies in one piece, if the page cache can. */
+static bool transfer_now(struct disk *disk, const struct disk_extent *e, const struct iovec *iov,
+                         unsigned num, bool is_read)
+{
+    if (!e->file) {
+        disk_iov_zero(iov, num);
+        return true;
+    }
+    ssize_t n = is_read ? preadv2(e->file->fd, iov, (int)num, (off_t)e->offset, RWF_NOWAIT)
+                        : pwritev2(e->file->fd, iov, (int)num, (off_t)e->offset, RWF_NOWAIT);
+    if (n < 0 && errno == EOPNOTSUPP)
+        *(is_read ? &disk->no_nowait_read : &disk->no_nowait_write) = true;
+    return n == (ssize_t)e->bytes;
+}
+
+/* Whether the request was done at once: it needed nothing but what is in memory. */
 static bool try_now(struct disk *disk, const struct disk_request *r)
 {
     bool is_read = r->op == DISK_READ;
-    bool *unknown = is_read ? &disk->no_nowait_read : &disk->no_nowait_write;
-    if ((!is_read && r->op != DISK_WRITE) || r->bytes > INLINE_BYTES_MAX || *unknown)
-        return false;
     struct disk_image *image = disk->image;
-    ssize_t n = is_read ? image->format->read(image, r->iov, r->num_iov, r->offset, true)
-                        : image->format->write(image, r->iov, r->num_iov, r->offset, true);
-    *unknown = n == -EOPNOTSUPP;
-    return n == (ssize_t)r->bytes;
+    if ((!is_read && r->op != DISK_WRITE) || r->bytes > INLINE_BYTES_MAX ||
+        (is_read ? disk->no_nowait_read : disk->no_nowait_write))
+        return false;
+    struct iovec piece[IOV_MAX];
+    for (uint64_t done = 0; done < r->bytes;) {
+        struct disk_extent e;
+        if (image->format->map(image, !is_read, r->offset + done, r->bytes - done, &e) < 0)
+            return false;
+        bool whole = e.bytes == r->bytes;
+        unsigned num =
+            whole ? r->num_iov : disk_iov_slice(r->iov, r->num_iov, done, e.bytes, piece);
+        bool ok = transfer_now(disk, &e, whole ? r->iov : piece, num, is_read);
+        if (e.file)
+            image->format->release(image, e.ticket);
+        if (!ok)
+            return false;
+        done += e.bytes;
+    }
+    return true;
+}
+
+/* Whether the ring took the request. */
+static bool try_ring(struct disk *disk, struct disk_request *r)
+{
+    struct disk_image *image = disk->image;
+    struct disk_extent e = {.file = image};
+    r->ticket = NO_TICKET;
+    if (!disk->ring)
+        return false;
+    if (r->op == DISK_FLUSH)
+        return !image->read_only && image->format->flush_is_sync(image) &&
+               disk_uring_submit(disk->ring, r, (unsigned)image->ring_index, 0);
+    if (r->op != DISK_READ && r->op != DISK_WRITE)
+        return false;
+    if (image->format->map(image, r->op == DISK_WRITE, r->offset, r->bytes, &e) < 0 || !e.file)
+        return false;
+    if (e.bytes == r->bytes) {
+        r->ticket = e.ticket;
+        if (disk_uring_submit(disk->ring, r, (unsigned)e.file->ring_index, e.offset))
+            return true;
+    }
+    image->format->release(image, e.ticket);
+    return false;
 }
 
 int disk_submit(struct disk *disk, struct disk_request *r)
@@ -247,6 +350,7 @@ int disk_submit(struct disk *disk, struct disk_request *r)
         return -EAGAIN;
     disk->in_flight++;
     disk->counters[COUNTER_HANDED_OVER]++;
-    disk_worker_submit(disk->worker, r);
+    if (!try_ring(disk, r))
+        disk_worker_submit(disk->worker, r);
     return 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * disk_internal.h: what a format provides, and the worker thread.
+ * disk_internal.h: what a format provides, files and transfers, and what works beside the loop.
  */
 #ifndef DISK_DISK_INTERNAL_H
 #define DISK_DISK_INTERNAL_H
@@ -11,45 +11,135 @@
 #include <sys/types.h>
 
 struct disk_image;
+struct disk_chain;
 
-/* A format. Calls may come from the loop thread (with nowait) and from the worker at once. Data is
- * transferred as by preadv2 and pwritev2: bytes or -errno, fewer than asked for being no error. */
+/* Where a piece of an image's content is. */
+struct disk_extent {
+    const struct disk_image *file; /* its bytes are in this one's file; NULL: it is all zeroes */
+    uint64_t offset;               /* in that file */
+    uint64_t bytes;
+    uint32_t ticket; /* for release */
+};
+
+/* A format. Any thread may make any of these calls at any time, but for open, resize and close.
+ * They return 0 or -errno and may block, unless they say otherwise. Ranges lie inside of the image
+ * (reads: inside of what the caller may ask for, see disk_image_read). */
 struct disk_format {
     const char *name;
-    /* nowait: -EAGAIN rather than wait for the medium, -EOPNOTSUPP when that is not known. */
-    ssize_t (*read)(struct disk_image *image, const struct iovec *iov, unsigned num_iov,
-                    uint64_t offset, bool nowait);
-    ssize_t (*write)(struct disk_image *image, const struct iovec *iov, unsigned num_iov,
-                     uint64_t offset, bool nowait);
+    int (*read)(struct disk_image *image, const struct iovec *iov, unsigned num_iov,
+                uint64_t offset, uint64_t bytes);
+    int (*write)(struct disk_image *image, const struct iovec *iov, unsigned num_iov,
+                 uint64_t offset, uint64_t bytes);
     int (*flush)(struct disk_image *image);
     int (*discard)(struct disk_image *image, uint64_t offset, uint64_t bytes);
     int (*zero)(struct disk_image *image, uint64_t offset, uint64_t bytes, bool unmap);
+    int (*resize)(struct disk_image *image, uint64_t bytes, struct pv_error *err);
+
+    /* Says, without blocking, where the content from offset on is: *ret_extent has 1..bytes bytes.
+     * With `write`, where it can be written in place. -EAGAIN: that cannot be said now. What was
+     * said holds until release, which takes the extent's ticket and does not block either. */
+    int (*map)(struct disk_image *image, bool write, uint64_t offset, uint64_t bytes,
+               struct disk_extent *ret_extent);
+    void (*release)(struct disk_image *image, uint32_t ticket);
+    /* Whether a flush is no more than an fdatasync of the file. Does not block. */
+    bool (*flush_is_sync)(struct disk_image *image);
+
+    /* Writes what is still in memory, as far as possible, and frees. Accepts half-open images. */
     void (*close)(struct disk_image *image);
 };
 
 /* An open image; a format embeds it. */
 struct disk_image {
     const struct disk_format *format;
-    uint64_t bytes; /* a multiple of DISK_SECTOR_BYTES */
+    uint64_t bytes; /* a multiple of DISK_SECTOR_BYTES, but for an image that others stand on */
     bool read_only, can_discard;
+    int fd;                   /* of its file */
+    int ring_index;           /* of fd, among the files of the ring */
+    char *path;               /* owned */
+    struct disk_image *below; /* the image that this one stands on, owned, or NULL */
 };
 
-/* raw.c: the file's bytes are the disk's. */
-int disk_raw_open(const char *path, bool read_only, struct disk_image **ret_image,
-                  struct pv_error *err);
+/* raw.c: the file's bytes are the disk's. Takes fd, also on failure. */
+int disk_raw_open(int fd, const char *path, bool read_only, const struct disk_chain *chain,
+                  struct disk_image **ret_image, struct pv_error *err);
 
-/* worker.c */
+/* file.c: the files of the host. */
+
+/* Opens `path` and locks it. The caller owns *ret_fd. */
+int disk_file_open(const char *path, bool read_only, int *ret_fd, struct pv_error *err);
+/* Unlocks, whoever else holds the open file, and closes. Nothing may be under way. */
+void disk_file_close(int fd);
+/* The size in bytes of a regular file or block device, or -errno. Uses no ioctl: see the jail. */
+int64_t disk_file_size(int fd);
+/* fallocate through EINTR, without changing the file's size. 0 or -errno. */
+int disk_file_allocate(int fd, int mode, uint64_t offset, uint64_t bytes);
+/* Whether holes can be punched. */
+bool disk_file_can_punch(int fd);
+/* Writes zeroes by the cheapest means; with `unmap`, gives the space back where possible. */
+int disk_file_zero(int fd, uint64_t offset, uint64_t bytes, bool unmap);
+int disk_file_sync(int fd);
+
+/* transfer.c: whole transfers. */
+
+/* Reads or writes all of it, however many calls that takes; 0 or -errno, -EIO at the end of the
+ * file. num_iov is at most IOV_MAX. */
+int disk_transfer(int fd, bool write, const struct iovec *iov, unsigned num_iov, uint64_t offset,
+                  uint64_t bytes);
+int disk_read_bytes(int fd, void *buf, size_t len, uint64_t offset);
+int disk_write_bytes(int fd, const void *buf, size_t len, uint64_t offset);
+/* Writes into out, which has room for num entries, what `bytes` bytes from `skip` on are made of:
+ * how many entries. */
+unsigned disk_iov_slice(const struct iovec *iov, unsigned num, uint64_t skip, uint64_t bytes,
+                        struct iovec *out);
+void disk_iov_zero(const struct iovec *iov, unsigned num);
+
+/* worker.c: a few threads. */
 
 struct disk_worker;
 
-/* Starts a thread that calls run() for each request, in order, and then, on the thread of `loop`,
- * completed(). Both get `data`. */
+/* Starts threads, as many as are needed and no more than a few, that call run() for each request,
+ * in no order, and then, on the thread of `loop`, completed(). Both get `data`. */
 int disk_worker_start(struct pv_loop *loop, void (*run)(void *data, struct disk_request *request),
                       void (*completed)(void *data, struct disk_request *request), void *data,
                       struct disk_worker **ret_worker, struct pv_error *err);
 /* Hands a request over. */
 void disk_worker_submit(struct disk_worker *worker, struct disk_request *request);
-/* Waits until all requests have run, calls completed() for each, ends the thread. Accepts NULL. */
+/* Waits until all requests have run, calls completed() for each, ends the threads. Accepts NULL. */
 void disk_worker_stop(struct disk_worker *worker);
+
+/* uring.c: the host's io_uring. Home of liburing. */
+
+struct disk_uring;
+
+/* Makes a ring that can do nothing but read, write and sync the num files, which it knows by their
+ * index. -errno when the host has none for us; that is no error to tell. */
+int disk_uring_new(const int *fds, unsigned num, struct disk_uring **ret_ring);
+/* Watches completions: completed() gets the result, bytes or -errno, on the thread of `loop`. */
+int disk_uring_start(struct disk_uring *ring, struct pv_loop *loop,
+                     void (*completed)(void *data, struct disk_request *request, int result),
+                     void *data, struct pv_error *err);
+/* Starts a DISK_READ or DISK_WRITE of the request's iovecs at `offset` of a file, or a DISK_FLUSH.
+ * False when the ring is full. */
+bool disk_uring_submit(struct disk_uring *ring, struct disk_request *request, unsigned file,
+                       uint64_t offset);
+/* Waits for all that was submitted, calling completed(). */
+void disk_uring_drain(struct disk_uring *ring);
+void disk_uring_free(struct disk_uring *ring); /* accepts NULL; nothing may be under way */
+
+/* open.c: formats, and images that stand on others. */
+
+struct disk_chain { /* the files that stand on the one that is being opened */
+    const struct disk_options *options;
+    const struct disk_chain *above;
+    dev_t dev;
+    ino_t ino;
+    unsigned depth; /* how many */
+};
+
+/* Opens an image of a given format or, NULL, of whatever it is. above: NULL at the top. */
+int disk_image_open(const char *path, const char *format, bool read_only,
+                    const struct disk_options *options, const struct disk_chain *above,
+                    struct disk_image **ret_image, struct pv_error *err);
+void disk_image_close(struct disk_image *image); /* and what it stands on; accepts NULL */
 
 #endif

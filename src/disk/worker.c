@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * worker.c: the thread of a disk, for what could block.
+ * worker.c: the threads of a disk, for what could block.
  *
- * Requests go to it through a list under a mutex and come back through another one; an eventfd,
- * written once per batch, brings the second one to the loop. The thread handles no signals.
+ * Requests go to them through a list under a mutex and come back through another one; an eventfd,
+ * written once per batch, brings the second one to the loop. A thread is started when a request
+ * finds all others busy: a disk that does one thing at a time has one, and a slow flush does not
+ * keep a read from the medium. They handle no signals.
  */
 #include "disk/disk_internal.h"
 
@@ -13,6 +15,8 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
+#define THREADS_MAX 4u
+
 struct list {
     struct disk_request *first, **end;
 };
@@ -21,14 +25,15 @@ struct disk_worker {
     void (*run)(void *data, struct disk_request *request);
     void (*completed)(void *data, struct disk_request *request);
     void *data;
-    pthread_t thread;
-    bool started;
+    pthread_t threads[THREADS_MAX];
+    unsigned num_threads;
     int event_fd;
     struct pv_loop_source *source;
 
     pthread_mutex_t mutex; /* guards what follows */
     pthread_cond_t wake;
     struct list waiting, done;
+    unsigned num_waiting, num_idle;
     bool stop;
 };
 
@@ -50,9 +55,13 @@ static struct disk_request *pop(struct list *l)
 static struct disk_request *wait_for_request(struct disk_worker *w)
 {
     pthread_mutex_lock(&w->mutex);
+    w->num_idle++;
     while (!w->waiting.first && !w->stop)
         pthread_cond_wait(&w->wake, &w->mutex);
+    w->num_idle--;
     struct disk_request *r = pop(&w->waiting);
+    if (r)
+        w->num_waiting--;
     pthread_mutex_unlock(&w->mutex);
     return r; /* NULL: stop, and nothing is left */
 }
@@ -100,9 +109,10 @@ static int start_thread(struct disk_worker *w)
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int rc = pthread_create(&w->thread, NULL, work, w);
+    int rc = pthread_create(&w->threads[w->num_threads], NULL, work, w);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    w->started = rc == 0;
+    if (rc == 0)
+        w->num_threads++;
     return -rc;
 }
 
@@ -139,22 +149,25 @@ void disk_worker_submit(struct disk_worker *w, struct disk_request *r)
 {
     pthread_mutex_lock(&w->mutex);
     push(&w->waiting, r);
+    bool busy = ++w->num_waiting > w->num_idle;
     pthread_cond_signal(&w->wake);
     pthread_mutex_unlock(&w->mutex);
+    /* Without another thread the request waits a little longer, no more. */
+    if (busy && w->num_threads < THREADS_MAX && start_thread(w) < 0)
+        return;
 }
 
 void disk_worker_stop(struct disk_worker *w)
 {
     if (!w)
         return;
-    if (w->started) {
-        pthread_mutex_lock(&w->mutex);
-        w->stop = true;
-        pthread_cond_signal(&w->wake);
-        pthread_mutex_unlock(&w->mutex);
-        pthread_join(w->thread, NULL);
-        complete_all(w);
-    }
+    pthread_mutex_lock(&w->mutex);
+    w->stop = true;
+    pthread_cond_broadcast(&w->wake);
+    pthread_mutex_unlock(&w->mutex);
+    for (unsigned i = 0; i < w->num_threads; i++)
+        pthread_join(w->threads[i], NULL);
+    complete_all(w);
     pv_loop_remove(w->source);
     if (w->event_fd >= 0)
         close(w->event_fd);

@@ -90,7 +90,10 @@ static int make_disk(struct monitor *m, struct monitor_device *d, uint32_t index
 {
     const struct wire_disk *spec = &m->spec.disks[index];
     snprintf(d->name, sizeof(d->name), "blk%u", index);
-    int rc = disk_open(spec->path, spec->read_only, &d->disk, err);
+    /* Images and layers, which we made or know to be file systems: never another format, whatever
+     * the guest writes to them. */
+    const struct disk_options disk_options = {.format = "raw", .read_only = spec->read_only};
+    int rc = disk_open(spec->path, &disk_options, &d->disk, err);
     if (rc < 0)
         return rc;
     struct virtio_blk_options options = {

@@ -92,11 +92,12 @@ static void must(bool what)
 static struct virtio_device *new_blk(struct fuzz *f)
 {
     char path[32];
+    const struct disk_options options = {.format = "raw", .no_io_uring = true};
     struct virtio_device *dev = NULL;
     f->disk_fd = memfd_create("disk", MFD_CLOEXEC);
     must(f->disk_fd >= 0 && ftruncate(f->disk_fd, DISK_BYTES) == 0);
     snprintf(path, sizeof(path), "/proc/self/fd/%d", f->disk_fd);
-    must(disk_open(path, false, &f->disk, NULL) == 0);
+    must(disk_open(path, &options, &f->disk, NULL) == 0);
     struct virtio_blk_options o = {.disk = f->disk, .serial = "fuzz"};
     must(virtio_blk_new(&o, f->d->loop, &dev, NULL) == 0);
     return dev;

@@ -27,6 +27,8 @@ struct fixture {
     unsigned completed;
 };
 
+static const struct disk_options read_only = {.read_only = true};
+
 static void make_file(const char *path, off_t size)
 {
     int fd = open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
@@ -52,13 +54,23 @@ static int set_up_plain(void **state)
 {
     set_up_file(state);
     struct fixture *f = *state;
-    return disk_open(f->path, false, &f->disk, NULL);
+    return disk_open(f->path, NULL, &f->disk, NULL);
 }
 
 static int set_up_worker(void **state)
 {
     set_up_plain(state);
     struct fixture *f = *state;
+    return disk_start(f->disk, f->loop, NULL);
+}
+
+static int set_up_threads(void **state)
+{
+    set_up_file(state);
+    struct fixture *f = *state;
+    const struct disk_options options = {.format = "raw", .no_io_uring = true};
+    assert_int_equal(disk_open(f->path, &options, &f->disk, NULL), 0);
+    assert_string_equal(disk_get_engine(f->disk), "threads");
     return disk_start(f->disk, f->loop, NULL);
 }
 
@@ -142,17 +154,17 @@ static void test_what_is_no_disk_is_refused(void **state)
     struct pv_error err = PV_ERROR_INIT;
     char path[80];
     snprintf(path, sizeof(path), "%s/absent", f->dir);
-    assert_int_equal(disk_open(path, false, &f->disk, &err), -ENOENT);
+    assert_int_equal(disk_open(path, NULL, &f->disk, &err), -ENOENT);
     assert_non_null(strstr(err.text, path));
-    assert_true(disk_open(f->dir, false, &f->disk, &err) < 0);
-    assert_int_equal(disk_open(f->dir, true, &f->disk, &err), -EINVAL);
-    assert_int_equal(disk_open("/dev/zero", false, &f->disk, &err), -EINVAL);
+    assert_true(disk_open(f->dir, NULL, &f->disk, &err) < 0);
+    assert_int_equal(disk_open(f->dir, &read_only, &f->disk, &err), -EINVAL);
+    assert_int_equal(disk_open("/dev/zero", NULL, &f->disk, &err), -EINVAL);
     assert_non_null(strstr(err.text, "truncate")); /* a way out */
 
     snprintf(path, sizeof(path), "%s/fifo", f->dir);
     assert_int_equal(mkfifo(path, 0600), 0);
-    assert_int_equal(disk_open(path, true, &f->disk, &err), -EINVAL); /* and does not wait */
-    assert_int_equal(disk_open(path, false, &f->disk, &err), -EINVAL);
+    assert_int_equal(disk_open(path, &read_only, &f->disk, &err), -EINVAL); /* and does not wait */
+    assert_int_equal(disk_open(path, NULL, &f->disk, &err), -EINVAL);
     unlink(path);
     assert_null(f->disk);
 }
@@ -167,7 +179,7 @@ static void test_the_size_is_whole_sectors(void **state)
                  {513, 512}, {1023, 512}, {1024, 1024}, {1ll << 40, 1ull << 40}};
     for (size_t i = 0; i < PV_ARRAY_SIZE(cases); i++) {
         assert_int_equal(truncate(f->path, cases[i].file), 0);
-        int rc = disk_open(f->path, false, &f->disk, NULL);
+        int rc = disk_open(f->path, NULL, &f->disk, NULL);
         assert_int_equal(rc, cases[i].disk ? 0 : -EINVAL);
         if (rc == 0)
             assert_int_equal(disk_get_size(f->disk), cases[i].disk);
@@ -181,22 +193,22 @@ static void test_a_disk_has_one_writer_or_many_readers(void **state)
     struct fixture *f = *state;
     struct disk *a = NULL, *b = NULL;
     struct pv_error err = PV_ERROR_INIT;
-    assert_int_equal(disk_open(f->path, false, &a, &err), 0);
+    assert_int_equal(disk_open(f->path, NULL, &a, &err), 0);
     assert_false(disk_is_read_only(a));
-    assert_int_equal(disk_open(f->path, false, &b, &err), -EBUSY);
+    assert_int_equal(disk_open(f->path, NULL, &b, &err), -EBUSY);
     assert_non_null(strstr(err.text, "another machine"));
-    assert_int_equal(disk_open(f->path, true, &b, &err), -EBUSY);
+    assert_int_equal(disk_open(f->path, &read_only, &b, &err), -EBUSY);
     disk_close(a);
 
-    assert_int_equal(disk_open(f->path, true, &a, &err), 0);
+    assert_int_equal(disk_open(f->path, &read_only, &a, &err), 0);
     assert_true(disk_is_read_only(a));
-    assert_int_equal(disk_open(f->path, true, &b, &err), 0);
+    assert_int_equal(disk_open(f->path, &read_only, &b, &err), 0);
     disk_close(b);
     b = NULL;
-    assert_int_equal(disk_open(f->path, false, &b, &err), -EBUSY);
+    assert_int_equal(disk_open(f->path, NULL, &b, &err), -EBUSY);
     assert_null(b);
     disk_close(a);
-    assert_int_equal(disk_open(f->path, false, &f->disk, &err), 0);
+    assert_int_equal(disk_open(f->path, NULL, &f->disk, &err), 0);
 }
 
 /* -- doing -- */
@@ -265,7 +277,7 @@ static void test_a_read_only_disk_is_not_written(void **state)
 {
     struct fixture *f = *state;
     uint8_t buf[512] = {1};
-    assert_int_equal(disk_open(f->path, true, &f->disk, NULL), 0);
+    assert_int_equal(disk_open(f->path, &read_only, &f->disk, NULL), 0);
     assert_int_equal(transfer(f, DISK_WRITE, 0, buf, 512), -EROFS);
     assert_int_equal(on_range(f, DISK_DISCARD, 0, 512), -EROFS);
     assert_int_equal(on_range(f, DISK_WRITE_ZEROES, 0, 512), -EROFS);
@@ -391,7 +403,7 @@ static void test_closing_completes_what_was_accepted(void **state)
         assert_int_equal(w[i].dones, 1);
         assert_int_equal(w[i].request.result, 0);
     }
-    assert_int_equal(disk_open(f->path, true, &f->disk, NULL), 0);
+    assert_int_equal(disk_open(f->path, &read_only, &f->disk, NULL), 0);
     assert_int_equal(transfer(f, DISK_READ, 6 * LARGE, buf, 512), 0);
     assert_int_equal(buf[0], 42);
     free(buf);
@@ -413,7 +425,72 @@ static void test_small_reads_of_cached_data_need_no_worker(void **state)
 
 #define BOTH(name)                                                                                 \
     cmocka_unit_test_setup_teardown(name, set_up_plain, tear_down),                                \
-        cmocka_unit_test_setup_teardown(name, set_up_worker, tear_down)
+        cmocka_unit_test_setup_teardown(name, set_up_worker, tear_down),                           \
+        cmocka_unit_test_setup_teardown(name, set_up_threads, tear_down)
+
+static void test_growing(void **state)
+{
+    struct fixture *f = *state;
+    struct pv_error err = PV_ERROR_INIT;
+    uint8_t buf[512] = {1};
+    assert_int_equal(disk_resize(f->disk, BYTES - 512, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "shrink"));
+    assert_int_equal(disk_resize(f->disk, BYTES + 511, &err), -EINVAL);
+    assert_int_equal(disk_resize(f->disk, UINT64_MAX - 511, &err), -EINVAL);
+    assert_int_equal(disk_get_size(f->disk), BYTES);
+    assert_int_equal(transfer(f, DISK_WRITE, BYTES, buf, 512), -EINVAL);
+
+    assert_int_equal(disk_resize(f->disk, BYTES, &err), 0);
+    assert_int_equal(disk_resize(f->disk, BYTES + 512, &err), 0);
+    assert_int_equal(disk_get_size(f->disk), BYTES + 512);
+    assert_int_equal(transfer(f, DISK_READ, BYTES, buf, 512), 0);
+    assert_int_equal(buf[0], 0);
+    assert_int_equal(transfer(f, DISK_WRITE, BYTES, buf, 512), 0);
+
+    assert_int_equal(truncate(f->path, 2 * BYTES + 100), 0); /* somebody else grew it */
+    assert_int_equal(disk_resize(f->disk, 0, &err), 0);
+    assert_int_equal(disk_get_size(f->disk), 2 * BYTES);
+    assert_int_equal(truncate(f->path, BYTES), 0);
+    assert_int_equal(disk_resize(f->disk, 0, &err), -EINVAL);
+    assert_int_equal(disk_get_size(f->disk), 2 * BYTES);
+}
+
+static void test_many_at_once_all_complete(void **state)
+{
+    struct fixture *f = *state;
+    struct waiting w[DISK_REQUESTS_MAX];
+    uint8_t *buf = calloc(DISK_REQUESTS_MAX, 8192);
+    struct iovec iov[DISK_REQUESTS_MAX];
+    for (unsigned round = 0; round < 20; round++) {
+        unsigned waiting = 0;
+        f->completed = 0;
+        for (unsigned i = 0; i < DISK_REQUESTS_MAX; i++) {
+            iov[i] = (struct iovec){buf + i * 8192, 8192};
+            memset(iov[i].iov_base, (int)(i + round), 8192);
+            w[i] = (struct waiting){.fixture = f,
+                                    .request = {.op = i % 8 == 7 ? DISK_FLUSH : DISK_WRITE,
+                                                .offset = i * 8192,
+                                                .bytes = i % 8 == 7 ? 0 : 8192,
+                                                .iov = &iov[i],
+                                                .num_iov = 1,
+                                                .done = on_done}};
+            int rc = disk_submit(f->disk, &w[i].request);
+            assert_true(rc >= 0);
+            waiting += rc == 0;
+        }
+        while (f->completed < waiting)
+            assert_int_equal(pv_loop_run(f->loop), 0);
+        for (unsigned i = 0; i < DISK_REQUESTS_MAX; i++) {
+            assert_int_equal(w[i].request.result, 0);
+            if (i % 8 == 7)
+                continue;
+            uint8_t in[8192];
+            assert_int_equal(transfer(f, DISK_READ, i * 8192, in, sizeof(in)), 0);
+            assert_memory_equal(in, iov[i].iov_base, sizeof(in));
+        }
+    }
+    free(buf);
+}
 
 int main(void)
 {
@@ -429,6 +506,8 @@ int main(void)
         BOTH(test_discarding_gives_space_back),
         BOTH(test_zeroes_are_exact_to_the_byte_range),
         BOTH(test_errors_of_the_host_arrive),
+        BOTH(test_growing),
+        BOTH(test_many_at_once_all_complete),
         cmocka_unit_test_setup_teardown(test_the_worker_takes_a_bounded_number, set_up_worker,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_closing_completes_what_was_accepted, set_up_worker,

@@ -45,7 +45,7 @@ static int set_up_at(void **state, enum fake_transport transport, const char *pa
     assert_int_equal(ftruncate(fd, bytes), 0);
     close(fd);
     f->d = fake_driver_new(transport);
-    assert_int_equal(disk_open(f->path, false, &f->disk, NULL), 0);
+    assert_int_equal(disk_open(f->path, NULL, &f->disk, NULL), 0);
     assert_int_equal(disk_start(f->disk, f->d->loop, NULL), 0);
     struct virtio_blk_options o = {.disk = f->disk, .serial = "serial-17", .read_only = read_only};
     assert_int_equal(virtio_blk_new(&o, f->d->loop, &f->dev, NULL), 0);
