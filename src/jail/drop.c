@@ -139,18 +139,28 @@ int jail_drop_identity(uid_t uid, gid_t gid, bool groups, struct pv_error *err)
     return 0;
 }
 
-int jail_drop_capabilities(bool bounding_dropped, struct jail_walls *walls, struct pv_error *err)
+int jail_drop_capabilities(bool bounding_dropped, uint64_t keep, struct jail_walls *walls,
+                           struct pv_error *err)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {0};
+    for (unsigned i = 0; i < PV_ARRAY_SIZE(sets); i++)
+        sets[i].effective = sets[i].permitted = (uint32_t)(keep >> 32 * i);
     if (syscall(SYS_capset, &header, sets) < 0)
         return pv_error_set(err, errno, "drop capabilities: %s", jail_errno_text(errno));
     if (syscall(SYS_capget, &header, sets) < 0)
         return pv_error_set(err, errno, "read capabilities: %s", jail_errno_text(errno));
     for (unsigned i = 0; i < PV_ARRAY_SIZE(sets); i++)
-        if (sets[i].effective || sets[i].permitted || sets[i].inheritable)
+        if ((sets[i].effective | sets[i].permitted) & ~(uint32_t)(keep >> 32 * i) ||
+            sets[i].inheritable)
             return pv_error_set(err, EPERM, "capabilities remained after dropping them all");
 
+    if (keep) {
+        jail_walls_set(walls, JAIL_WALL_CAPABILITIES, false,
+                       "%d kept for the owners and modes of shared folders",
+                       __builtin_popcountll(keep));
+        return 0;
+    }
     jail_walls_set(walls, JAIL_WALL_CAPABILITIES, true, "%s",
                    bounding_dropped ? "bounding set too"
                                     : "bounding set stays, a plain user cannot drop it; without "

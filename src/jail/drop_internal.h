@@ -43,8 +43,10 @@ bool jail_drop_bounding(void);
 /* Becomes uid and gid without supplementary groups; groups: false where setgroups is denied. */
 int jail_drop_identity(uid_t uid, gid_t gid, bool groups, struct pv_error *err);
 
-/* Empties the other capability sets, checks that all are empty, and records the wall. */
-int jail_drop_capabilities(bool bounding_dropped, struct jail_walls *walls, struct pv_error *err);
+/* Empties the other capability sets but for the bits of keep, which stay permitted and effective,
+ * checks that nothing else is left, and records the wall: with anything kept it does not stand. */
+int jail_drop_capabilities(bool bounding_dropped, uint64_t keep, struct jail_walls *walls,
+                           struct pv_error *err);
 
 int jail_set_no_new_privs(struct jail_walls *walls, struct pv_error *err);
 

@@ -335,7 +335,7 @@ static int drop_powers(struct stages *s)
             return rc;
     }
     record_identity(s);
-    int rc = jail_drop_capabilities(s->bounding_dropped, s->walls, s->err);
+    int rc = jail_drop_capabilities(s->bounding_dropped, 0, s->walls, s->err);
     if (rc == 0)
         rc = jail_set_no_new_privs(s->walls, s->err);
     if (rc == 0)

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -33,7 +34,9 @@
 #define FS_REMOVE_FILE (1ULL << 5)
 #define FS_MAKE_REG (1ULL << 8)
 #define FS_MAKE_SOCK (1ULL << 9)
+#define FS_MAKE_BLOCK (1ULL << 11)
 #define FS_TRUNCATE (1ULL << 14)
+#define FS_REFER (1ULL << 13)
 #define FS_ABI1 ((1ULL << 13) - 1)
 
 #define NET_BIND_TCP (1ULL << 0)
@@ -62,7 +65,7 @@ static struct ruleset_attr denials(int abi, const struct jail_landlock *config, 
 {
     struct ruleset_attr attr = {.fs = FS_ABI1};
     if (abi >= 2)
-        attr.fs |= 1ULL << 13; /* move or link to another directory */
+        attr.fs |= FS_REFER; /* move or link to another directory */
     if (abi >= 3)
         attr.fs |= FS_TRUNCATE;
     if (abi >= 5)
@@ -85,8 +88,15 @@ static int allow(int ruleset, const struct jail_landlock_rule *rule, uint64_t ha
         [JAIL_LANDLOCK_SOCKETS] = FS_MAKE_SOCK | FS_REMOVE_FILE | FS_READ_DIR,
         [JAIL_LANDLOCK_FILES] =
             FS_READ_FILE | FS_WRITE_FILE | FS_TRUNCATE | FS_MAKE_REG | FS_REMOVE_FILE | FS_READ_DIR,
+        [JAIL_LANDLOCK_READ] = FS_READ_FILE | FS_READ_DIR,
+        [JAIL_LANDLOCK_WRITE] =
+            ((FS_ABI1 | FS_REFER) & ~(FS_EXECUTE | FS_MAKE_BLOCK)) | FS_TRUNCATE,
     };
     struct path_beneath_attr attr = {rights[rule->access] & handled, rule->fd};
+    struct stat st;
+    /* What only directories can be allowed is refused for a file. */
+    if (rule->access >= JAIL_LANDLOCK_READ && fstat(rule->fd, &st) == 0 && !S_ISDIR(st.st_mode))
+        attr.allowed &= FS_READ_FILE | FS_WRITE_FILE | FS_TRUNCATE;
     if (syscall(SYS_landlock_add_rule, ruleset, RULE_PATH_BENEATH, &attr, 0) == 0)
         return 0;
     /* A memfd is on a file system without a name: no rule can name it, and none is needed. */

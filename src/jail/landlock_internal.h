@@ -17,6 +17,8 @@ enum jail_landlock_access {
     JAIL_LANDLOCK_EXEC,    /* this file may be executed */
     JAIL_LANDLOCK_SOCKETS, /* this directory: sockets made and removed */
     JAIL_LANDLOCK_FILES,   /* this directory: plain files made, read, written and removed */
+    JAIL_LANDLOCK_READ,    /* this file or directory: read */
+    JAIL_LANDLOCK_WRITE,   /* this file or directory: everything but executing */
 };
 
 struct jail_landlock_rule {

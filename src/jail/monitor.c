@@ -12,11 +12,11 @@
  *   checks       everything; refused unless there is one thread and no stray open directory
  *   namespaces   see the host's files                       use the host's network (unless kept),
  *                                                           ipc and names
- *   root         reach its two directories                  reach any other path, also by ".."
+ *   root         reach its two directories and the binds    reach any other path, also by ".."
  *   limits       ...                                        dump core, lock more memory
  *   powers       be an unprivileged process                 mount, change identity, gain privileges
  *   landlock     make sockets in one directory and plain    the rest, also where the root is the
- *                files in the other                         host's
+ *                files in the other; use the binds          host's
  *   filter       what its list says                         make any other system call
  *
  * Namespaces: a plain user lends itself the privileges by a user namespace, with its own uid inside
@@ -29,9 +29,11 @@
  */
 #include "jail/monitor.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,6 +54,19 @@
 
 /* The new root is built over a directory that surely exists and is needed by nobody any more. */
 #define SITE "/proc"
+#define BIND_NAME_MAX 31
+
+#ifndef SYS_mount_setattr
+#define SYS_mount_setattr 442
+#endif
+/* MOUNT_ATTR_*, which the C library and the kernel both define, but not in one translation unit. */
+#define ATTR_RDONLY 1u
+#define ATTR_NOSUID 2u
+#define ATTR_NODEV 4u
+#define ATTR_NOEXEC 8u
+#ifndef AT_RECURSIVE
+#define AT_RECURSIVE 0x8000
+#endif
 
 static int check_threads(struct pv_error *err)
 {
@@ -68,8 +83,16 @@ static int check_threads(struct pv_error *err)
     return 0;
 }
 
+static bool may_stay_open(const struct jail_monitor *config, int fd)
+{
+    bool allowed = fd == config->state_dir_fd;
+    for (unsigned i = 0; i < config->num_binds; i++)
+        allowed |= fd == config->binds[i].fd;
+    return allowed;
+}
+
 /* An open directory leads to all its parents, whatever the root is. */
-static int check_directories(int allowed_fd, struct pv_error *err)
+static int check_directories(const struct jail_monitor *config, struct pv_error *err)
 {
     DIR *list = opendir("/proc/self/fd");
     if (!list)
@@ -80,7 +103,7 @@ static int check_directories(int allowed_fd, struct pv_error *err)
         struct stat st;
         if (pv_str_to_u64(entry->d_name, 0, INT32_MAX, &fd) < 0)
             continue;
-        if ((int)fd == allowed_fd || (int)fd == dirfd(list) || fstat((int)fd, &st) < 0)
+        if (may_stay_open(config, (int)fd) || (int)fd == dirfd(list) || fstat((int)fd, &st) < 0)
             continue;
         if (S_ISDIR(st.st_mode))
             rc = pv_error_set(err, EINVAL,
@@ -89,6 +112,25 @@ static int check_directories(int allowed_fd, struct pv_error *err)
     }
     closedir(list);
     return rc;
+}
+
+static int check_binds(const struct jail_monitor *config, struct pv_error *err)
+{
+    if (config->num_binds > JAIL_MONITOR_BINDS_MAX)
+        return pv_error_set(err, EINVAL, "our bug: %u binds in the monitor's jail",
+                            config->num_binds);
+    for (unsigned i = 0; i < config->num_binds; i++) {
+        const struct jail_bind *b = &config->binds[i];
+        struct stat st;
+        bool plain = b->name[0] && strlen(b->name) <= BIND_NAME_MAX &&
+                     strcmp(b->name, "run") != 0 && strcmp(b->name, "state") != 0;
+        for (const char *c = b->name; plain && *c; c++)
+            plain = isalnum((unsigned char)*c);
+        if (!plain || b->path[0] != '/' || (b->only && strchr(b->only, '/')) ||
+            fstat(b->fd, &st) < 0 || !S_ISDIR(st.st_mode))
+            return pv_error_set(err, EINVAL, "our bug: bind '%s' of the monitor's jail", b->name);
+    }
+    return 0;
 }
 
 static int check(const struct jail_monitor *config, bool *ret_become, struct pv_error *err)
@@ -102,9 +144,11 @@ static int check(const struct jail_monitor *config, bool *ret_become, struct pv_
     if (path.st_dev != open.st_dev || path.st_ino != open.st_ino)
         return pv_error_set(err, EINVAL, "our bug: descriptor %d is not %s", config->state_dir_fd,
                             config->state_dir);
-    int rc = check_threads(err);
+    int rc = check_binds(config, err);
     if (rc == 0)
-        rc = check_directories(config->state_dir_fd, err);
+        rc = check_threads(err);
+    if (rc == 0)
+        rc = check_directories(config, err);
     if (rc == 0)
         rc = jail_decide_identity(config->uid, config->gid, ret_become, err);
     return rc;
@@ -163,7 +207,7 @@ static int unshare_namespaces(const struct jail_monitor *config, struct jail_wal
 
 /* Remounts the bind mount at path without programs and devices. A user namespace may not drop the
  * flags that the host's mount had, so they are all repeated. */
-static int restrict_mount(const char *path)
+static int restrict_mount(const char *path, bool read_only)
 {
     static const struct {
         unsigned long seen, flag;
@@ -176,7 +220,8 @@ static int restrict_mount(const char *path)
     struct statvfs now;
     if (statvfs(path, &now) < 0)
         return -errno;
-    unsigned long flags = MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NODEV | MS_NOEXEC;
+    unsigned long flags =
+        MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NODEV | MS_NOEXEC | (read_only ? MS_RDONLY : 0);
     for (size_t i = 0; i < PV_ARRAY_SIZE(keep); i++)
         if (now.f_flag & keep[i].seen)
             flags |= keep[i].flag;
@@ -187,7 +232,47 @@ static int bind_directory(const char *from, const char *to)
 {
     if (mkdir(to, 0755) < 0 || mount(from, to, NULL, MS_BIND | MS_REC, NULL) < 0)
         return -errno;
-    return restrict_mount(to);
+    return restrict_mount(to, false);
+}
+
+/* The same for a folder, and for what is mounted below it where the host can do that. */
+static int restrict_tree(const char *path, bool read_only)
+{
+    struct mount_attr {
+        uint64_t set, clear, propagation, userns_fd;
+    } attr = {.set = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC | (read_only ? ATTR_RDONLY : 0)};
+    if (syscall(SYS_mount_setattr, AT_FDCWD, path, AT_RECURSIVE, &attr, sizeof(attr)) == 0)
+        return 0;
+    return restrict_mount(path, read_only);
+}
+
+/* Shows a folder, or one file of it in a folder of its own. */
+static int show_bind(const struct jail_bind *b)
+{
+    char from[PATH_MAX], to[sizeof(SITE) + BIND_NAME_MAX + NAME_MAX + 2];
+    snprintf(to, sizeof(to), SITE "/%s", b->name);
+    if (mkdir(to, 0755) < 0)
+        return -errno;
+    if (b->only) {
+        if (snprintf(from, sizeof(from), "%s/%s", b->path, b->only) >= (int)sizeof(from))
+            return -ENAMETOOLONG;
+        snprintf(to, sizeof(to), SITE "/%s/%s", b->name, b->only);
+        if (mknod(to, S_IFREG | 0600, 0) < 0)
+            return -errno;
+    }
+    if (mount(b->only ? from : b->path, to, NULL, MS_BIND | MS_REC, NULL) < 0)
+        return -errno;
+    return restrict_tree(to, b->access == JAIL_BIND_READ);
+}
+
+static int show_binds(const struct jail_monitor *config, const char **ret_step)
+{
+    int rc = 0;
+    for (unsigned i = 0; rc == 0 && i < config->num_binds; i++) {
+        *ret_step = config->binds[i].path;
+        rc = show_bind(&config->binds[i]);
+    }
+    return rc;
 }
 
 /* Builds the new root and moves into it; ret_step names what failed. 0 or -errno. */
@@ -198,7 +283,10 @@ static int enter_root(const struct jail_monitor *config, const char **ret_step)
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         return -errno;
     *ret_step = "mount a tmpfs";
-    if (mount("monitor", SITE, "tmpfs", flags, "size=4k,nr_inodes=3,mode=0755") < 0)
+    /* Inodes: the root, run, state, and for each bind a directory and perhaps a file. */
+    char options[64];
+    snprintf(options, sizeof(options), "size=4k,nr_inodes=%u,mode=0755", 3 + 2 * config->num_binds);
+    if (mount("monitor", SITE, "tmpfs", flags, options) < 0)
         return -errno;
     *ret_step = "show the run directory";
     int rc = bind_directory(config->run_dir, SITE "/run");
@@ -206,6 +294,8 @@ static int enter_root(const struct jail_monitor *config, const char **ret_step)
         *ret_step = "show the state directory";
         rc = bind_directory(config->state_dir, SITE "/state");
     }
+    if (rc == 0)
+        rc = show_binds(config, ret_step);
     if (rc < 0)
         return rc;
     *ret_step = "make the root read-only";
@@ -222,6 +312,38 @@ static int enter_root(const struct jail_monitor *config, const char **ret_step)
     return 0;
 }
 
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* Makes a bind's descriptor stand for the folder at path, which must be the one that it was. */
+static int settle_bind(const struct jail_bind *b, const char *path, struct pv_error *err)
+{
+    struct stat now, before;
+    const char *file = b->only ? b->only : "";
+    pv_auto_fd int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fstatat(fd, file, &now, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0 ||
+        fstatat(b->fd, file, &before, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
+        return pv_error_set(err, errno, "open folder %s: %s", b->path, strerror(errno));
+    if (!same_file(&now, &before))
+        return pv_error_set(err, ESTALE, "folder %s was exchanged: start again", b->path);
+    if (dup3(fd, b->fd, O_CLOEXEC) < 0)
+        return pv_error_set(err, errno, "replace folder %s: %s", b->path, strerror(errno));
+    return 0;
+}
+
+static int settle_binds(const struct jail_monitor *config, bool own_root, struct pv_error *err)
+{
+    int rc = 0;
+    for (unsigned i = 0; rc == 0 && i < config->num_binds; i++) {
+        char path[BIND_NAME_MAX + 2];
+        snprintf(path, sizeof(path), "/%s", config->binds[i].name);
+        rc = settle_bind(&config->binds[i], own_root ? path : config->binds[i].path, err);
+    }
+    return rc;
+}
+
 /* Goes to the run directory and makes state_dir_fd stand for the state directory in the new root.*/
 static int settle(const struct jail_monitor *config, const char *run, const char *state,
                   struct pv_error *err)
@@ -232,11 +354,11 @@ static int settle(const struct jail_monitor *config, const char *run, const char
     struct stat now, before;
     if (fd < 0 || fstat(fd, &now) < 0 || fstat(config->state_dir_fd, &before) < 0)
         return pv_error_set(err, errno, "open state directory %s: %s", state, strerror(errno));
-    if (now.st_dev != before.st_dev || now.st_ino != before.st_ino)
+    if (!same_file(&now, &before))
         return pv_error_set(err, ESTALE, "state directory %s was exchanged", config->state_dir);
     if (dup3(fd, config->state_dir_fd, O_CLOEXEC) < 0)
         return pv_error_set(err, errno, "replace the state directory: %s", strerror(errno));
-    return 0;
+    return settle_binds(config, state != config->state_dir, err);
 }
 
 static int own_root(const struct jail_monitor *config, struct jail_walls *walls,
@@ -252,7 +374,8 @@ static int own_root(const struct jail_monitor *config, struct jail_walls *walls,
         jail_walls_set(walls, JAIL_WALL_OWN_ROOT, false, "%s: %s", step, strerror(-rc));
         return settle(config, config->run_dir, config->state_dir, err);
     }
-    jail_walls_set(walls, JAIL_WALL_OWN_ROOT, true, "the run and the state directory");
+    jail_walls_set(walls, JAIL_WALL_OWN_ROOT, true, "the run and the state directory%s",
+                   config->num_binds ? ", shared folders" : "");
     return settle(config, "/run", "/state", err);
 }
 
@@ -274,7 +397,8 @@ static int drop_powers(const struct jail_monitor *config, bool become, struct ja
     bool bounding_dropped = jail_drop_bounding();
     int rc = become ? jail_drop_identity(config->uid, config->gid, true, err) : 0;
     if (rc == 0)
-        rc = jail_drop_capabilities(bounding_dropped, walls, err);
+        rc = jail_drop_capabilities(bounding_dropped, become ? config->keep_capabilities : 0, walls,
+                                    err);
     if (rc == 0)
         rc = jail_set_no_new_privs(walls, err);
     if (rc < 0)
@@ -287,23 +411,50 @@ static int drop_powers(const struct jail_monitor *config, bool become, struct ja
     return 0;
 }
 
+/* One rule for each bind. ret_files: descriptors to be closed afterwards, or -1; always filled. */
+static int add_bind_rules(const struct jail_monitor *config, struct jail_landlock_rule *rules,
+                          int *ret_files, struct pv_error *err)
+{
+    static const enum jail_landlock_access access[] = {
+        [JAIL_BIND_READ] = JAIL_LANDLOCK_READ,
+        [JAIL_BIND_WRITE] = JAIL_LANDLOCK_WRITE,
+        [JAIL_BIND_SOCKETS] = JAIL_LANDLOCK_SOCKETS,
+    };
+    int rc = 0;
+    for (unsigned i = 0; i < config->num_binds; i++) {
+        const struct jail_bind *b = &config->binds[i];
+        ret_files[i] = b->only ? openat(b->fd, b->only, O_PATH | O_NOFOLLOW | O_CLOEXEC) : -1;
+        if (b->only && ret_files[i] < 0)
+            rc = pv_error_set(err, errno, "open '%s' in %s: %s", b->only, b->path, strerror(errno));
+        rules[i] = (struct jail_landlock_rule){b->only ? ret_files[i] : b->fd, access[b->access]};
+    }
+    return rc;
+}
+
 static int close_with_landlock(const struct jail_monitor *config, struct jail_walls *walls,
                                struct pv_error *err)
 {
     pv_auto_fd int run = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (run < 0)
         return pv_error_set(err, errno, "open the run directory: %s", strerror(errno));
-    const struct jail_landlock_rule rules[] = {
+    struct jail_landlock_rule rules[2 + JAIL_MONITOR_BINDS_MAX] = {
         {run, JAIL_LANDLOCK_SOCKETS},
         {config->state_dir_fd, JAIL_LANDLOCK_FILES},
     };
+    int files[JAIL_MONITOR_BINDS_MAX];
+    int rc = add_bind_rules(config, rules + 2, files, err);
     const struct jail_landlock landlock = {
         .rules = rules,
-        .num_rules = PV_ARRAY_SIZE(rules),
+        .num_rules = 2 + config->num_binds,
         .keep_network = config->keep_network,
         .keep_signals = true, /* the guest is outside of this domain */
     };
-    return jail_landlock_enter(&landlock, walls, err);
+    if (rc == 0)
+        rc = jail_landlock_enter(&landlock, walls, err);
+    for (unsigned i = 0; i < config->num_binds; i++)
+        if (files[i] >= 0)
+            close(files[i]);
+    return rc;
 }
 
 static int close_with_filter(const struct jail_monitor *config, struct jail_walls *walls,

@@ -58,20 +58,21 @@ struct report {
     int rc;
     struct pv_error err;
     struct jail_walls walls;
-    int results[32]; /* by attempt: errno, 0 when it got through, -1 when it was not made */
+    int results[40]; /* by attempt: errno, 0 when it got through, -1 when it was not made */
     unsigned uid;
     int dumpable;
 };
 
 static struct {
-    char top[64], run[80], state[80];
+    char top[64], run[80], state[80], share[80], files[80], file[80], sockets[80];
     struct sockaddr_un outside, abstract;
     socklen_t abstract_len;
     struct sockaddr_in tcp;
     int listeners[4];
     struct report *report;
     int state_fd;
-    pid_t guest; /* a process of the monitor's */
+    int write_fd, read_fd, one_fd, sockets_fd; /* binds */
+    pid_t guest;                               /* a process of the monitor's */
 } t;
 
 /* ---- Attempts, in the child ---- */
@@ -220,6 +221,96 @@ static int try_core(void)
     return result(setrlimit(RLIMIT_CORE, &core));
 }
 
+static int make_in(int dirfd, const char *name)
+{
+    int fd = openat(dirfd, name, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return errno;
+    close(fd);
+    return result(unlinkat(dirfd, name, 0));
+}
+
+static int try_bind_write(void)
+{
+    if (mkdirat(t.write_fd, "a", 0700) < 0 || mkdirat(t.write_fd, "b", 0700) < 0 ||
+        symlinkat("/etc", t.write_fd, "a/link") < 0 || mkfifoat(t.write_fd, "a/fifo", 0600) < 0)
+        return errno;
+    int abi = situation_landlock_abi();
+    const char *now = "b/fifo";
+    if (renameat(t.write_fd, "a/fifo", t.write_fd, now) < 0) {
+        if (abi != 1 || errno != EXDEV) /* the first Landlock allows no move between folders */
+            return errno;
+        now = "a/fifo";
+    }
+    if (unlinkat(t.write_fd, now, 0) < 0 || unlinkat(t.write_fd, "a/link", 0) < 0 ||
+        unlinkat(t.write_fd, "a", AT_REMOVEDIR) < 0 || unlinkat(t.write_fd, "b", AT_REMOVEDIR) < 0)
+        return errno;
+    return make_in(t.write_fd, "file");
+}
+
+static int try_bind_upwards(void)
+{
+    return result(openat(t.write_fd, "../../../../../../etc/passwd", O_RDONLY));
+}
+
+static int try_bind_exec(void)
+{
+    char name[] = "program", what[] = "exit";
+    char *const argv[] = {name, what, NULL}, *const envp[] = {NULL};
+    int status = 0;
+    pid_t pid = vfork();
+    if (pid == 0) {
+        syscall(SYS_execveat, t.write_fd, name, argv, envp, 0);
+        _exit(errno);
+    }
+    if (pid < 0 || waitpid(pid, &status, 0) != pid)
+        return errno;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : EFAULT;
+}
+
+static int try_bind_read(void)
+{
+    char byte;
+    int fd = openat(t.read_fd, "one", O_RDONLY | O_CLOEXEC);
+    return fd < 0 ? errno : result(read(fd, &byte, 1));
+}
+
+static int try_bind_write_to_read(void)
+{
+    return make_in(t.read_fd, "file");
+}
+
+static int try_bind_one(void)
+{
+    int fd = openat(t.one_fd, "one", O_WRONLY | O_APPEND | O_CLOEXEC);
+    return fd < 0 ? errno : result(write(fd, "x", 1));
+}
+
+static int try_bind_beside_one(void)
+{
+    return result(openat(t.one_fd, "two", O_RDONLY | O_CLOEXEC));
+}
+
+static int try_bind_sockets(void)
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX, .sun_path = "mine"};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int back = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fchdir(t.sockets_fd) < 0)
+        return errno;
+    int rc = bind(fd, (struct sockaddr *)&un, sizeof(un)) < 0 || listen(fd, 1) < 0 ? errno : 0;
+    if (rc == 0)
+        rc = connect_to(AF_UNIX, &un, sizeof(un));
+    if (rc == 0)
+        rc = result(unlink("mine"));
+    return fchdir(back) < 0 ? errno : rc;
+}
+
+static int try_make_in_sockets(void)
+{
+    return make_in(t.sockets_fd, "file");
+}
+
 static const struct {
     const char *name;
     int (*attempt)(void);
@@ -244,6 +335,15 @@ static const struct {
     {"have capabilities", try_capabilities, ALWAYS},
     {"gain privileges", try_new_privileges, ALWAYS},
     {"dump core", try_core, ALWAYS},
+    {"change a shared folder", try_bind_write, NEVER},
+    {"open upwards from a shared folder", try_bind_upwards, BY_ROOT | BY_LANDLOCK},
+    {"execute a file of a shared folder", try_bind_exec, BY_ROOT | BY_LANDLOCK},
+    {"read a read-only folder", try_bind_read, NEVER},
+    {"write to a read-only folder", try_bind_write_to_read, BY_ROOT | BY_LANDLOCK},
+    {"write to a shared file", try_bind_one, NEVER},
+    {"open what is beside a shared file", try_bind_beside_one, BY_ROOT | BY_LANDLOCK},
+    {"use sockets in a folder for them", try_bind_sockets, NEVER},
+    {"make a file in a folder for sockets", try_make_in_sockets, BY_LANDLOCK},
 };
 
 /* ---- Setting up ---- */
@@ -265,17 +365,47 @@ static void make_socket(struct sockaddr_un *address, const char *dir, const char
     assert_int_equal(chmod(address->sun_path, 0777), 0);
 }
 
-static void copy_program(void)
+static void copy_program(const char *dir)
 {
     char path[128], block[4096];
     ssize_t got;
-    snprintf(path, sizeof(path), "%s/program", t.state);
+    snprintf(path, sizeof(path), "%s/program", dir);
     pv_auto_fd int from = situation_open_prisoner();
     pv_auto_fd int to = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0755);
     assert_true(to >= 0);
     while ((got = read(from, block, sizeof(block))) > 0)
         assert_int_equal(write(to, block, (size_t)got), got);
     assert_int_equal(got, 0);
+}
+
+static void make_file(const char *dir, const char *name)
+{
+    char path[128];
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    pv_auto_fd int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, "text", 4), 4);
+    if (situation_is_root())
+        assert_int_equal(chown(path, SITUATION_GUEST, SITUATION_GUEST), 0);
+}
+
+/* Folders for the binds, and in one of them a file beside another. */
+static void make_shares(void)
+{
+    snprintf(t.share, sizeof(t.share), "%s/share", t.top);
+    snprintf(t.files, sizeof(t.files), "%s/files", t.top);
+    snprintf(t.file, sizeof(t.file), "%s/file", t.top);
+    snprintf(t.sockets, sizeof(t.sockets), "%s/sockets", t.top);
+    const char *const folders[] = {t.share, t.files, t.file, t.sockets};
+    for (size_t i = 0; i < PV_ARRAY_SIZE(folders); i++) {
+        assert_int_equal(mkdir(folders[i], 0700), 0);
+        if (situation_is_root())
+            assert_int_equal(chown(folders[i], SITUATION_GUEST, SITUATION_GUEST), 0);
+    }
+    copy_program(t.share);
+    make_file(t.files, "one");
+    make_file(t.file, "one");
+    make_file(t.file, "two");
 }
 
 static int set_up(void **state)
@@ -285,7 +415,8 @@ static int set_up(void **state)
     snprintf(t.state, sizeof(t.state), "%s/state", t.top);
     assert_int_equal(mkdir(t.run, 0700), 0);
     assert_int_equal(mkdir(t.state, 0700), 0);
-    copy_program();
+    copy_program(t.state);
+    make_shares();
     if (situation_is_root()) {
         assert_int_equal(chown(t.run, SITUATION_GUEST, SITUATION_GUEST), 0);
         assert_int_equal(chown(t.state, SITUATION_GUEST, SITUATION_GUEST), 0);
@@ -314,8 +445,11 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-    static const char *const names[] = {"run/agent",     "run/file", "run",     "state/state",
-                                        "state/program", "state",    "outside", ""};
+    static const char *const names[] = {"run/agent",     "run/file",   "run",       "state/state",
+                                        "state/program", "state",      "files/one", "files/file",
+                                        "files",         "file/one",   "file/two",  "file",
+                                        "share/program", "share/file", "share",     "sockets/mine",
+                                        "sockets/file",  "sockets",    "outside",   ""};
     for (size_t i = 0; i < PV_ARRAY_SIZE(t.listeners); i++)
         close(t.listeners[i]);
     for (size_t i = 0; i < PV_ARRAY_SIZE(names); i++) {
@@ -350,6 +484,25 @@ static struct jail_monitor usual(const struct jail_filter_program *filter)
     };
 }
 
+static int open_path(const char *path)
+{
+    return open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* Fills binds and returns how many. */
+static unsigned open_binds(struct jail_bind *binds)
+{
+    t.write_fd = open_path(t.share);
+    t.read_fd = open_path(t.files);
+    t.one_fd = open_path(t.file);
+    t.sockets_fd = open_path(t.sockets);
+    binds[0] = (struct jail_bind){"write", t.share, t.write_fd, NULL, JAIL_BIND_WRITE};
+    binds[1] = (struct jail_bind){"read", t.files, t.read_fd, NULL, JAIL_BIND_READ};
+    binds[2] = (struct jail_bind){"one", t.file, t.one_fd, "one", JAIL_BIND_WRITE};
+    binds[3] = (struct jail_bind){"sockets", t.sockets, t.sockets_fd, NULL, JAIL_BIND_SOCKETS};
+    return 4;
+}
+
 static void open_state(void)
 {
     t.state_fd = open(t.state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -382,6 +535,9 @@ static void live(const struct jail_filter_program *filter, bool keep_network)
     open_state();
     struct jail_monitor config = usual(filter);
     config.keep_network = keep_network;
+    struct jail_bind binds[4];
+    config.num_binds = open_binds(binds);
+    config.binds = binds;
     r->rc = jail_monitor_enter(&config, &r->walls, &r->err);
     if (r->rc < 0)
         _exit(1);
@@ -448,6 +604,45 @@ static void test_network_can_be_kept(void **state)
     run(true);
 }
 
+static void keep_powers(const struct jail_filter_program *filter)
+{
+    struct report *r = t.report;
+    struct stat st;
+    open_state();
+    struct jail_monitor config = usual(filter);
+    struct jail_bind binds[4];
+    config.num_binds = open_binds(binds);
+    config.binds = binds;
+    config.keep_capabilities = 1ull << CAP_CHOWN;
+    r->rc = jail_monitor_enter(&config, &r->walls, &r->err);
+    if (r->rc < 0)
+        _exit(1);
+    int rc = fchownat(t.write_fd, "program", 12, 34, 0);
+    r->results[0] = rc < 0 ? errno : 0;
+    r->results[1] = fstatat(t.write_fd, "program", &st, 0) == 0 && st.st_uid == 12;
+    r->results[2] = try_setuid();
+    r->results[3] = try_mount();
+    _exit(0);
+}
+
+static void test_root_keeps_what_shared_folders_need(void **state)
+{
+    struct jail_filter_program *filter = make_filter(JAIL_FILTER_LOG);
+    pid_t pid = fork();
+    if (pid == 0)
+        keep_powers(filter);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    jail_filter_program_free(filter);
+    if (t.report->rc < 0)
+        fail_msg("%s", t.report->err.text);
+    bool root = situation_is_root();
+    assert_int_equal(t.report->results[0] == 0, root); /* unmapped ids are EINVAL to a namespace */
+    assert_int_equal(t.report->results[1], root);
+    assert_int_not_equal(t.report->results[2], 0);
+    assert_int_not_equal(t.report->results[3], 0);
+    assert_int_equal(jail_walls_stands(&t.report->walls, JAIL_WALL_CAPABILITIES), !root);
+}
+
 static void test_unlisted_call_ends_the_monitor(void **state)
 {
     struct jail_filter_program *filter = make_filter(JAIL_FILTER_KILL);
@@ -475,12 +670,13 @@ static void *wait_for_ever(void *data)
 }
 
 /* Enters with something wrong and reports; 0: nothing wrong. */
-enum wrong { A_THREAD, A_DIRECTORY, ANOTHER_STATE, A_RELATIVE_PATH, ROOT_STAYS };
+enum wrong { A_THREAD, A_DIRECTORY, ANOTHER_STATE, A_RELATIVE_PATH, A_BIND_UPWARDS, ROOT_STAYS };
 
 static void enter_wrongly(enum wrong wrong, const struct jail_filter_program *filter)
 {
     open_state();
     struct jail_monitor config = usual(filter);
+    const struct jail_bind bind = {"../up", t.share, t.state_fd, NULL, JAIL_BIND_READ};
     pthread_t thread;
     if (wrong == A_THREAD)
         pthread_create(&thread, NULL, wait_for_ever, NULL);
@@ -490,7 +686,10 @@ static void enter_wrongly(enum wrong wrong, const struct jail_filter_program *fi
         config.state_dir = t.run;
     else if (wrong == A_RELATIVE_PATH)
         config.run_dir = "run";
-    else
+    else if (wrong == A_BIND_UPWARDS) {
+        config.binds = &bind;
+        config.num_binds = 1;
+    } else
         config.uid = 0;
     t.report->rc = jail_monitor_enter(&config, &t.report->walls, &t.report->err);
     _exit(0);
@@ -499,7 +698,7 @@ static void enter_wrongly(enum wrong wrong, const struct jail_filter_program *fi
 static void test_our_bugs_are_refused(void **state)
 {
     struct jail_filter_program *filter = make_filter(JAIL_FILTER_LOG);
-    for (int wrong = A_THREAD; wrong <= (situation_is_root() ? ROOT_STAYS : A_RELATIVE_PATH);
+    for (int wrong = A_THREAD; wrong <= (situation_is_root() ? ROOT_STAYS : A_BIND_UPWARDS);
          wrong++) {
         t.report->rc = 1;
         pid_t pid = fork();
@@ -518,6 +717,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_monitor_does_its_work_and_no_more, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_network_can_be_kept, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_root_keeps_what_shared_folders_need, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_unlisted_call_ends_the_monitor, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_our_bugs_are_refused, set_up, tear_down),
     };
