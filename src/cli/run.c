@@ -20,7 +20,7 @@
 
 struct run_options {
     bool detach, interactive, terminal, remove, read_only, no_proxy;
-    const char *memory, *cpus, *disk_size, *log_max_size;
+    const char *memory, *cpus, *cpus_max, *disk_size, *log_max_size;
     const char *name, *hostname, *user, *workdir, *isolation;
     const char *kernel, *kernel_args, *kernel_log_level;
     struct pv_strv env, env_files, log_opts;
@@ -30,7 +30,9 @@ struct run_options {
 
 static const struct cli_option options[] = {
     {'m', "memory", "SIZE", CLI_OPTION_TEXT, OPTION(memory), "memory of the machine (512M)"},
-    {0, "cpus", "N", CLI_OPTION_TEXT, OPTION(cpus), "virtual CPUs of the machine, whole ones (1)"},
+    {0, "cpus", "N", CLI_OPTION_TEXT, OPTION(cpus), "CPUs of the machine, 1.5 is possible (1)"},
+    {0, "cpus-max", "N", CLI_OPTION_TEXT, OPTION(cpus_max),
+     "virtual CPUs, so that `update --cpus` can raise (as many as --cpus needs)"},
     {0, "disk-size", "SIZE", CLI_OPTION_TEXT, OPTION(disk_size),
      "size of the writable layer (10G)"},
     {'e', "env", "NAME[=VALUE]", CLI_OPTION_LIST, OPTION(env), "set or inherit a variable"},
@@ -89,13 +91,15 @@ static int read_resources(const struct run_options *o, struct workload_resources
         rc = workload_resources_set_memory(r, "--memory", o->memory, err);
     if (rc == 0 && o->cpus)
         rc = workload_resources_set_cpus(r, "--cpus", o->cpus, err);
+    if (rc == 0 && o->cpus_max)
+        rc = workload_resources_set_cpus_max(r, "--cpus-max", o->cpus_max, err);
     if (rc == 0 && o->disk_size)
         rc = workload_resources_set_disk(r, "--disk-size", o->disk_size, err);
     if (rc == 0)
         rc = read_log_opts(&o->log_opts, r, err);
     if (rc == 0 && o->log_max_size)
         rc = workload_resources_set_log(r, "--log-max-size", o->log_max_size, err);
-    return rc;
+    return rc == 0 ? workload_resources_check(r, err) : rc;
 }
 
 static int read_env(const struct run_options *o, struct workload_spec *spec, struct pv_error *err)

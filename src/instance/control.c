@@ -133,21 +133,28 @@ out:
     return rc;
 }
 
-int instance_control_request(const struct instance *instance, uint16_t type, const uint32_t *number,
-                             uint64_t timeout_ns, struct pv_json **ret_reply, struct pv_error *err)
+int instance_control_send(const struct instance *instance, uint16_t type, const void *payload,
+                          size_t len, uint64_t timeout_ns, struct pv_json **ret_reply,
+                          struct pv_error *err)
 {
-    uint8_t payload[4];
     uint64_t deadline = pv_time_monotonic_ns() + timeout_ns;
     pv_auto_fd int fd = connect_to(instance, CONTROL_SOCKET, err);
     if (fd < 0)
         return fd;
+    int rc = send_message(fd, type, payload, len, deadline);
+    if (rc < 0)
+        return pv_error_set(err, -rc, "monitor: %s", strerror(-rc));
+    return read_reply(fd, deadline, ret_reply, err);
+}
+
+int instance_control_request(const struct instance *instance, uint16_t type, const uint32_t *number,
+                             uint64_t timeout_ns, struct pv_json **ret_reply, struct pv_error *err)
+{
+    uint8_t payload[4];
     if (number)
         wire_put_u32(payload, *number);
-    int rc = send_message(fd, type, payload, number ? sizeof(payload) : 0, deadline);
-    if (rc < 0)
-        pv_error_set(err, -rc, "monitor: %s", strerror(-rc));
-    else
-        rc = read_reply(fd, deadline, ret_reply, err);
+    int rc = instance_control_send(instance, type, payload, number ? sizeof(payload) : 0,
+                                   timeout_ns, ret_reply, err);
     if (rc < 0)
         pv_error_prefix(err, "instance %s", instance_name(instance));
     return rc;

@@ -14,6 +14,10 @@
  * does not answer. */
 int instance_control_request(const struct instance *instance, uint16_t type, const uint32_t *number,
                              uint64_t timeout_ns, struct pv_json **ret_reply, struct pv_error *err);
+/* The same with any payload; the error does not name the instance. */
+int instance_control_send(const struct instance *instance, uint16_t type, const void *payload,
+                          size_t len, uint64_t timeout_ns, struct pv_json **ret_reply,
+                          struct pv_error *err);
 /* Joins the main process. Returns a non-blocking socket that carries session frames. */
 int instance_control_attach(const struct instance *instance, bool with_stdin, bool primary,
                             struct pv_error *err);

@@ -77,7 +77,8 @@ static int fill_machine(const struct isolation_request *r, struct wire_machine *
                         struct pv_error *err)
 {
     m->memory_bytes = r->spec->resources.memory_bytes;
-    m->cpus = r->spec->resources.cpus;
+    m->cpus = workload_resources_count_cpus(&r->spec->resources);
+    m->cpu_milli = r->spec->resources.cpu_milli;
     m->log_bytes_max = r->spec->resources.log_bytes;
     m->guest_log_level = r->spec->kernel_log_level;
     m->wait_attach = r->attached;

@@ -19,12 +19,6 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-/* What a guest kernel needs beside the guest's memory: its image, and for each guest process the
- * host's own structures and page tables. A guest that is full of processes needs most. */
-#define MEMORY_OVERHEAD (256ull << 20)
-/* A guest process is a process of the host. More than a guest's default pid_max is never needed. */
-#define HOST_PROCESSES_MAX 40000
-
 static int open_state_dir(struct monitor *m, struct pv_error *err)
 {
     m->state_dirfd = open(m->spec.state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -67,17 +61,6 @@ static int open_sockets(struct monitor *m, struct pv_error *err)
         return rc;
     rc = virtio_vsock_serve(m->vsock, vsock_fd);
     return rc < 0 ? pv_error_set(err, -rc, "vsock: %s", strerror(-rc)) : 0;
-}
-
-static int make_cgroup(struct monitor *m, struct pv_error *err)
-{
-    struct jail_cgroup_limits limits = {
-        .memory_bytes = {.value =
-                             m->spec.memory_bytes + m->spec.memory_bytes / 2 + MEMORY_OVERHEAD},
-        .cpu_milli = {.value = 1000ull * m->spec.cpus},
-        .pids = {.value = HOST_PROCESSES_MAX},
-    };
-    return jail_cgroup_create(NULL, m->spec.id, &limits, &m->cgroup, &m->limit_walls, err);
 }
 
 static int open_file(const char *what, const char *path, int *ret_fd, struct pv_error *err)
@@ -173,7 +156,7 @@ static int open_everything(struct monitor *m, int *guest_ends, struct pv_error *
     if (rc == 0)
         rc = monitor_control_listen(m, err);
     if (rc == 0)
-        rc = make_cgroup(m, err);
+        rc = monitor_limits_make(m, err);
     return rc;
 }
 

@@ -43,6 +43,7 @@ static void free_client(struct monitor_client *client)
         if (m->clients[i] == client)
             m->clients[i] = NULL;
     monitor_stats_forget(m, client);
+    monitor_update_forget(m, client);
     wire_stream_free(client->stream);
     free(client);
 }
@@ -54,11 +55,16 @@ static int reply_ok(struct monitor_client *client)
 
 static int reply_error(struct monitor_client *client, int code, const char *text)
 {
-    uint8_t payload[256];
+    uint8_t payload[4 + PV_ERROR_TEXT_MAX];
     size_t len = PV_MIN(strlen(text), sizeof(payload) - 4);
     wire_put_u32(payload, (uint32_t)code);
     memcpy(payload + 4, text, len);
     return wire_stream_send(client->stream, WIRE_CONTROL_ERROR, payload, 4 + len);
+}
+
+void monitor_control_reply_error(struct monitor_client *client, int code, const char *text)
+{
+    reply_error(client, code, text);
 }
 
 void monitor_control_reply_json(struct monitor_client *client, const struct pv_json *json)
@@ -183,6 +189,9 @@ static int on_frame(void *data, const struct wire_frame *frame)
     case WIRE_CONTROL_KILL:
         monitor_life_kill(client->m);
         return reply_ok(client);
+    case WIRE_CONTROL_UPDATE:
+        monitor_update_request(client->m, client, frame->payload, frame->len);
+        return 0;
     case WIRE_CONTROL_WAIT:
         return on_wait(client);
     default:

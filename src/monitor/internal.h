@@ -115,6 +115,15 @@ struct monitor {
     struct pv_loop_source *stats_timer;
     bool stats_asked;
     struct monitor_client *stats_clients[MONITOR_CLIENTS_MAX]; /* who wait for the guest's answer */
+
+    /* update.c: one at a time */
+    struct {
+        struct monitor_client *client; /* who asked; NULL: has gone meanwhile */
+        struct pv_json *reply;         /* not NULL while an update is under way */
+        unsigned waits;                /* for so many changes */
+        int rc;                        /* of the first that failed */
+        struct pv_error err;
+    } update;
 };
 
 /* devices.c: makes all devices that the description names, each with its transport. Fills
@@ -190,6 +199,20 @@ void monitor_control_ended(struct monitor *m);
 /* Frees all clients. */
 void monitor_control_close(struct monitor *m);
 
+/* limits.c: the host's control groups, from what the description says now. */
+int monitor_limits_make(struct monitor *m, struct pv_error *err);
+int monitor_limits_update(struct monitor *m, struct pv_error *err);
+
+/* update.c: changes of the running machine. Takes the request (JSON, checked here) and answers the
+ * client when all is done. */
+void monitor_update_request(struct monitor *m, struct monitor_client *client, const uint8_t *json,
+                            size_t len);
+/* A change that said that it is under way (see update.c) is done, or failed: rc < 0 and err. */
+void monitor_update_done(struct monitor *m, int rc, const struct pv_error *err);
+/* The answer to the update that is under way, for a change that has more to say; NULL: none is. */
+struct pv_json *monitor_update_reply(struct monitor *m);
+void monitor_update_forget(struct monitor *m, struct monitor_client *client);
+
 /* stats.c */
 /* Answers the client with counters, and with the guest's own statistics as soon as it tells them.
  */
@@ -198,5 +221,6 @@ void monitor_stats_arrived(struct monitor *m, const uint8_t *json, size_t len);
 void monitor_stats_forget(struct monitor *m, struct monitor_client *client);
 /* control.c: answers a request. */
 void monitor_control_reply_json(struct monitor_client *client, const struct pv_json *json);
+void monitor_control_reply_error(struct monitor_client *client, int code, const char *text);
 
 #endif

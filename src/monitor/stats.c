@@ -55,6 +55,8 @@ static int add_usage(struct pv_json *o, const struct monitor *m)
         rc = pv_json_add_u64(o, "memory_used_bytes", in_use);
     if (rc == 0)
         rc = pv_json_add_u64(o, "cpus", m->spec.cpus);
+    if (rc == 0)
+        rc = pv_json_add_u64(o, "cpu_milli", m->spec.cpu_milli);
     if (rc < 0 || jail_cgroup_usage(m->cgroup, &usage, NULL) < 0)
         return rc;
     if (usage.has_cpu)

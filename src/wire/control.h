@@ -25,6 +25,10 @@ enum wire_control_type {
     WIRE_CONTROL_WAIT = 134,   /* reply OK {"exit_code": n} when the machine has ended */
     WIRE_CONTROL_DETACH = 135, /* an attached client leaves and the workload goes on; without it
                                   the end of a primary client's connection ends the machine */
+    /* Changes the running machine. JSON object; each key is one change: monitor/update.c has the
+     * table. All are checked before any is made; a key that is not known is refused by name. Reply
+     * OK: an object with the same keys and what holds now. */
+    WIRE_CONTROL_UPDATE = 136,
     /* monitor to client */
     WIRE_CONTROL_OK = 144,    /* JSON */
     WIRE_CONTROL_ERROR = 145, /* u32 errno, then text */

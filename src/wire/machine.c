@@ -99,6 +99,10 @@ static int read_sizes(const struct pv_json *json, struct wire_machine *m, struct
     if (rc == 0)
         rc = pv_json_need_u64(json, "cpus", 1, WIRE_MACHINE_CPUS_MAX, &cpus, err);
     m->cpus = (uint32_t)cpus;
+    m->cpu_milli = 1000 * m->cpus;
+    if (rc == 0)
+        rc = wire_check_get_u32(json, "cpu_milli", WIRE_MACHINE_CPU_MILLI_MIN, 1000 * m->cpus,
+                                &m->cpu_milli, err);
     m->log_bytes_max = WIRE_MACHINE_LOG_DEFAULT;
     if (rc == 0)
         rc = pv_json_get_u64(json, "log_bytes_max", WIRE_MACHINE_LOG_MIN, UINT64_MAX / 2,
@@ -194,10 +198,27 @@ static int read_switches(const struct pv_json *json, struct wire_machine *m, str
 static int read_fields(const struct pv_json *json, struct wire_machine *m, struct pv_error *err)
 {
     static const char *const keys[] = {
-        "id",          "name",       "state_dir", "run_dir", "kernel",        "initramfs",
-        "cgroup",      "cpus",       "host_cpus", "disks",   "memory_bytes",  "log_bytes_max",
-        "setup",       "process",    "uid",       "gid",     "extra_cmdline", "guest_log_level",
-        "wait_attach", "stdin_open",
+        "id",
+        "name",
+        "state_dir",
+        "run_dir",
+        "kernel",
+        "initramfs",
+        "cgroup",
+        "cpu_milli",
+        "cpus",
+        "host_cpus",
+        "disks",
+        "memory_bytes",
+        "log_bytes_max",
+        "setup",
+        "process",
+        "uid",
+        "gid",
+        "extra_cmdline",
+        "guest_log_level",
+        "wait_attach",
+        "stdin_open",
     };
     int rc = wire_check_keys(json, keys, PV_ARRAY_SIZE(keys), err);
     if (rc == 0)
@@ -265,6 +286,8 @@ static int add_numbers(struct pv_json *json, const struct wire_machine *m)
         pv_json_add_bool(json, "stdin_open", m->stdin_open) < 0 ||
         pv_json_add_u64(json, "uid", m->uid) < 0 || pv_json_add_u64(json, "gid", m->gid) < 0 ||
         pv_json_add_u64(json, "guest_log_level", m->guest_log_level) < 0)
+        return -ENOMEM;
+    if (m->cpu_milli && pv_json_add_u64(json, "cpu_milli", m->cpu_milli) < 0)
         return -ENOMEM;
     return m->log_bytes_max ? pv_json_add_u64(json, "log_bytes_max", m->log_bytes_max) : 0;
 }

@@ -13,6 +13,7 @@
 
 #define WIRE_MACHINE_DISKS_MAX 16
 #define WIRE_MACHINE_CPUS_MAX 8
+#define WIRE_MACHINE_CPU_MILLI_MIN 10u
 #define WIRE_MACHINE_MEMORY_MIN (64ull << 20)
 #define WIRE_MACHINE_MEMORY_MAX (1ull << 40)
 #define WIRE_MACHINE_CMDLINE_MAX 2048
@@ -32,6 +33,8 @@ struct wire_machine {
     char *kernel, *initramfs;  /* files */
     uint64_t memory_bytes;     /* 64 MiB .. 1 TiB, whole MiB */
     uint32_t cpus;             /* 1 .. WIRE_MACHINE_CPUS_MAX */
+    uint32_t cpu_milli;        /* share of CPU time in thousandths of a CPU, 10 .. 1000 * cpus;
+                                  written as 0 it is read as 1000 * cpus: no further limit */
     struct pv_strv host_cpus;  /* decimal numbers, as many as cpus, or empty: not pinned */
     struct wire_disk disks[WIRE_MACHINE_DISKS_MAX]; /* vda, vdb, ... */
     uint32_t num_disks;

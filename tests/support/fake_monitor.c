@@ -249,6 +249,8 @@ static int on_request(struct client *client, const struct wire_frame *frame)
     switch (frame->type) {
     case WIRE_CONTROL_ATTACH:
         return on_attach(client, frame);
+    case WIRE_CONTROL_UPDATE: /* it can do everything */
+        return wire_stream_send(client->stream, WIRE_CONTROL_OK, frame->payload, frame->len);
     case WIRE_CONTROL_STATS:
         return wire_stream_send(client->stream, WIRE_CONTROL_OK, stats, strlen(stats));
     case WIRE_CONTROL_SIGNAL:

@@ -247,7 +247,7 @@ static void test_usage(void **state)
     expect_error(125, "$P run", "too few arguments");
     expect_error(125, "$P run --memry 1 $I", "did you mean --memory?");
     expect_error(125, "$P run -m 5 $I true", "--memory '5'");
-    expect_error(125, "$P run --cpus 1.5 $I true", "whole numbers only");
+    expect_error(125, "$P run --cpus 9 $I true", "0.01 to 8");
     expect_error(125, "$P run --isolation container $I true", "not available in this version");
     expect_error(125, "$P run -w tmp $I true", "--workdir 'tmp'");
     expect_error(125, "$P run /no/image true", "image '/no/image'");
@@ -256,13 +256,32 @@ static void test_usage(void **state)
     expect_error(125, "$P exec nobody true", "no instance 'nobody'");
     expect_error(1, "$P inspect nobody", "no instance 'nobody'");
     expect(0, "$P help && $P --version && $P");
-    static const char *const verbs[] = {"run", "exec", "attach", "start", "stop",    "kill", "wait",
-                                        "rm",  "ps",   "logs",   "stats", "inspect", "help"};
+    static const char *const verbs[] = {"run",   "exec",    "attach", "start", "stop",
+                                        "kill",  "wait",    "rm",     "ps",    "logs",
+                                        "stats", "inspect", "update", "help"};
     for (size_t i = 0; i < PV_ARRAY_SIZE(verbs); i++) {
         pv_auto_free char *line = pv_strf("$P %s --help", verbs[i]);
         expect(0, line);
         assert_non_null(strstr(out, "Usage: paravane"));
     }
+}
+
+static void test_update(void **state)
+{
+    expect(0, "$P run -d --name web $I sleep 60");
+    expect(0, "$P update --memory 1G --cpus 1.5 web && $P inspect web");
+    assert_non_null(strstr(out, "\"memory_bytes\": 1073741824"));
+    assert_non_null(strstr(out, "\"cpu_milli\": 1500"));
+    assert_non_null(strstr(out, "\"cpus\": 2"));
+    expect(0, "$P kill web && $P update -m 64M web && $P inspect web"); /* for the next start */
+    assert_non_null(strstr(out, "\"memory_bytes\": 67108864"));
+    expect_error(125, "$P update web", "nothing to change");
+    expect_error(125, "$P update", "update");
+    expect_error(125, "$P update -m 63M web", "out of range");
+    expect_error(125, "$P update --cpus 9 web", "0.01 to 8");
+    expect_error(1, "$P update --cpus 1 nobody", "no instance 'nobody'");
+    expect(0, "$P inspect web");
+    assert_non_null(strstr(out, "\"memory_bytes\": 67108864"));
 }
 
 static void test_warnings(void **state)
@@ -290,6 +309,7 @@ int main(void)
         VERB_TEST(test_terminal),
         VERB_TEST(test_attach),
         VERB_TEST(test_usage),
+        VERB_TEST(test_update),
         VERB_TEST(test_warnings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,6 +17,7 @@ static const struct field valid[] = {
     {"initramfs", "\"/initramfs\""},
     {"memory_bytes", "536870912"},
     {"cpus", "2"},
+    {"cpu_milli", "1500"},
     {"host_cpus", "[\"0\", \"8191\"]"},
     {"disks", "[" DISK ", {\"path\": \"/b\"}]"},
     {"setup", SETUP("/dev/vda", "/dev/vdb")},
@@ -66,6 +67,7 @@ static void test_everything_is_read(void **state)
     assert_string_equal(m.initramfs, "/initramfs");
     assert_int_equal(m.memory_bytes, 512 << 20);
     assert_int_equal(m.cpus, 2);
+    assert_int_equal(m.cpu_milli, 1500);
     assert_string_equal(m.host_cpus.items[1], "8191");
     assert_int_equal(m.num_disks, 2);
     assert_string_equal(m.disks[0].path, "/images/a");
@@ -98,9 +100,9 @@ static void test_needed_keys(void **state)
 
 static void test_optional_keys_have_defaults(void **state)
 {
-    static const char *const optional[] = {
-        "host_cpus", "wait_attach",   "stdin_open", "uid",
-        "gid",       "extra_cmdline", "cgroup",     "guest_log_level"};
+    static const char *const optional[] = {"host_cpus",     "cpu_milli", "wait_attach",
+                                           "stdin_open",    "uid",       "gid",
+                                           "extra_cmdline", "cgroup",    "guest_log_level"};
     for (size_t i = 0; i < PV_ARRAY_SIZE(optional); i++)
         check(optional[i], NULL, 0);
     struct wire_machine m;
@@ -167,6 +169,10 @@ static void test_cpus(void **state)
     check("cpus", "0", -ERANGE);
     check("cpus", "8", -EINVAL); /* 'host_cpus': 2 of them for 8 CPUs */
     check("cpus", "9", -ERANGE);
+    check("cpu_milli", "9", -ERANGE);
+    check("cpu_milli", "10", 0);
+    check("cpu_milli", "2000", 0);
+    check("cpu_milli", "2001", -ERANGE);
     check("host_cpus", "[]", 0);
     check("host_cpus", "[\"1\"]", -EINVAL);
     check("host_cpus", "[\"1\", \"8192\"]", -EINVAL);

@@ -52,12 +52,24 @@ static void test_memory(void **state)
 static void test_cpus(void **state)
 {
     static const struct row rows[] = {
-        {"1", 0, 1, NULL},
-        {"8", 0, 8, NULL},
-        {"9", -ERANGE, 0, "1 to 8"},
-        {"0", -ERANGE, 0, "1 to 8"},
-        {"1.5", -EINVAL, 0, "whole numbers only"},
-        {"0.5", -EINVAL, 0, "whole numbers only"},
+        {"1", 0, 1000, NULL},
+        {"8", 0, 8000, NULL},
+        {"8.000", 0, 8000, NULL},
+        {"8.001", -ERANGE, 0, "0.01 to 8"},
+        {"9", -ERANGE, 0, "0.01 to 8"},
+        {"4294967297", -ERANGE, 0, "0.01 to 8"},
+        {"99999999999999999999", -EINVAL, 0, "not a number"},
+        {"0", -ERANGE, 0, "0.01 to 8"},
+        {"0.009", -ERANGE, 0, "0.01 to 8"},
+        {"0.01", 0, 10, NULL},
+        {"1.5", 0, 1500, NULL},
+        {"0.5", 0, 500, NULL},
+        {".25", 0, 250, NULL},
+        {"2.", 0, 2000, NULL},
+        {"1.2345", -EINVAL, 0, "not a number"},
+        {"1.-5", -EINVAL, 0, "not a number"},
+        {"-1", -EINVAL, 0, "not a number"},
+        {".", -EINVAL, 0, "not a number"},
         {"1.5.2", -EINVAL, 0, "not a number"},
         {"two", -EINVAL, 0, "not a number"},
         {"", -EINVAL, 0, "not a number"},
@@ -66,10 +78,28 @@ static void test_cpus(void **state)
         struct workload_resources r = {0};
         struct pv_error err = PV_ERROR_INIT;
         assert_int_equal(workload_resources_set_cpus(&r, "--cpus", rows[i].text, &err), rows[i].rc);
-        assert_int_equal(r.cpus, rows[i].value);
+        assert_int_equal(r.cpu_milli, rows[i].value);
         if (rows[i].says)
             assert_non_null(strstr(err.text, rows[i].says));
     }
+}
+
+static void test_cpus_max(void **state)
+{
+    struct workload_resources r;
+    struct pv_error err = PV_ERROR_INIT;
+    workload_resources_init(&r);
+    assert_int_equal(workload_resources_set_cpus(&r, "--cpus", "1.001", NULL), 0);
+    assert_int_equal(workload_resources_count_cpus(&r), 2);
+    assert_int_equal(workload_resources_set_cpus_max(&r, "--cpus-max", "0", NULL), -ERANGE);
+    assert_int_equal(workload_resources_set_cpus_max(&r, "--cpus-max", "9", NULL), -ERANGE);
+    assert_int_equal(workload_resources_set_cpus_max(&r, "--cpus-max", "1.5", NULL), -EINVAL);
+    assert_int_equal(workload_resources_set_cpus_max(&r, "--cpus-max", "4", NULL), 0);
+    assert_int_equal(workload_resources_check(&r, NULL), 0);
+    assert_int_equal(workload_resources_count_cpus(&r), 4);
+    assert_int_equal(workload_resources_set_cpus_max(&r, "--cpus-max", "1", NULL), 0);
+    assert_int_equal(workload_resources_check(&r, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "--cpus-max"));
 }
 
 static void test_disk_and_log(void **state)
@@ -91,7 +121,8 @@ static void test_defaults_are_valid(void **state)
     assert_in_range(r.memory_bytes, WORKLOAD_MEMORY_MIN, WORKLOAD_MEMORY_MAX);
     assert_in_range(r.disk_bytes, WORKLOAD_DISK_MIN, WORKLOAD_DISK_MAX);
     assert_in_range(r.log_bytes, WORKLOAD_LOG_MIN, WORKLOAD_LOG_MAX);
-    assert_int_equal(r.cpus, 1);
+    assert_int_equal(r.cpu_milli, 1000);
+    assert_int_equal(workload_resources_count_cpus(&r), 1);
 }
 
 int main(void)
@@ -99,6 +130,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_cpus),
+        cmocka_unit_test(test_cpus_max),
         cmocka_unit_test(test_disk_and_log),
         cmocka_unit_test(test_defaults_are_valid),
     };

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * update.c: paravane update: other limits for instances, while they run.
+ */
+#include "instance/update.h"
+#include "cli/client.h"
+#include "cli/say.h"
+#include "cli/verbs.h"
+#include "workload/resources.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+struct update_options {
+    const char *memory, *cpus;
+};
+
+#define OPTION(member) offsetof(struct update_options, member)
+
+static const struct cli_option options[] = {
+    {'m', "memory", "SIZE", CLI_OPTION_TEXT, OPTION(memory), "memory of the machine"},
+    {0, "cpus", "N", CLI_OPTION_TEXT, OPTION(cpus), "CPUs of the machine, 1.5 is possible"},
+    {0},
+};
+
+static int add_memory(struct pv_json *changes, const char *text, struct pv_error *err)
+{
+    struct workload_resources r;
+    workload_resources_init(&r);
+    int rc = workload_resources_set_memory(&r, "--memory", text, err);
+    return rc < 0 ? rc : pv_json_add_u64(changes, "memory_bytes", r.memory_bytes);
+}
+
+static int add_cpus(struct pv_json *changes, const char *text, struct pv_error *err)
+{
+    struct workload_resources r;
+    workload_resources_init(&r);
+    int rc = workload_resources_set_cpus(&r, "--cpus", text, err);
+    return rc < 0 ? rc : pv_json_add_u64(changes, "cpu_milli", r.cpu_milli);
+}
+
+/* The flags as changes, and whether there are any. */
+static int read_changes(const struct update_options *o, struct pv_json *changes, bool *ret_any,
+                        struct pv_error *err)
+{
+    int rc = o->memory ? add_memory(changes, o->memory, err) : 0;
+    if (rc == 0 && o->cpus)
+        rc = add_cpus(changes, o->cpus, err);
+    *ret_any = o->memory || o->cpus;
+    return rc;
+}
+
+static int update_one(const struct instance_store *store, struct instance *instance, void *data,
+                      struct pv_error *err)
+{
+    int rc = instance_update(instance, data, NULL, err);
+    if (rc == 0)
+        printf("%s\n", instance_name(instance));
+    return rc;
+}
+
+static int update_run(char **args, size_t num_args, void *values)
+{
+    struct pv_error err = PV_ERROR_INIT;
+    bool any = false;
+    pv_auto(pv_json) struct pv_json *changes = pv_json_new_object();
+    int rc = changes ? read_changes(values, changes, &any, &err) : -ENOMEM;
+    if (rc < 0)
+        return cli_say_error(CLI_EXIT_OURS, "update: %s", pv_error_text(&err, rc));
+    if (!any)
+        return cli_say_error(CLI_EXIT_OURS,
+                             "update: nothing to change: 'paravane update --help' lists what can "
+                             "be");
+    return cli_client_each(args, num_args, update_one, changes);
+}
+
+const struct cli_verb cli_update_verb = {
+    .name = "update",
+    .arguments = "[OPTIONS] INSTANCE [INSTANCE...]",
+    .summary = "Change the limits of instances, also while they run",
+    .options = options,
+    .num_args_min = 1,
+    .num_args_max = CLI_ARGS_ANY,
+    .run = update_run,
+    .values_size = sizeof(struct update_options),
+};
