@@ -11,6 +11,7 @@
  */
 #include "agent/root.h"
 
+#include "agent/disks.h"
 #include "agent/etc.h"
 #include "agent/log.h"
 #include "agent/mounts.h"
@@ -147,6 +148,7 @@ int agent_root_enter(const struct wire_setup *s, int *ret_layer_fd, struct pv_er
         rc = mount_overlay(s, err);
     if (rc == 0)
         rc = agent_mounts_move(ROOT, err);
+    agent_disks_link(ROOT "/sys/block", ROOT "/dev");
     if (rc < 0)
         return rc;
 

@@ -14,6 +14,12 @@
 /* Rates, bursts and amounts beyond this count as this. */
 #define PV_RATE_MAX (UINT64_MAX / 4)
 
+/* What a user asks for. */
+struct pv_rate_limit {
+    uint64_t per_second; /* 0: no limit */
+    uint64_t burst;      /* 0: as much as a second brings */
+};
+
 struct pv_rate {
     uint64_t per_second; /* 0: no limit */
     uint64_t burst;

@@ -23,7 +23,7 @@ struct run_options {
     const char *memory, *cpus, *cpus_max, *disk_size, *log_max_size;
     const char *name, *hostname, *user, *workdir, *isolation;
     const char *kernel, *kernel_args, *kernel_log_level;
-    struct pv_strv env, env_files, log_opts;
+    struct pv_strv env, env_files, log_opts, disks, disk_rates;
 };
 
 #define OPTION(member) offsetof(struct run_options, member)
@@ -35,6 +35,10 @@ static const struct cli_option options[] = {
      "virtual CPUs, so that `update --cpus` can raise (as many as --cpus needs)"},
     {0, "disk-size", "SIZE", CLI_OPTION_TEXT, OPTION(disk_size),
      "size of the writable layer (10G)"},
+    {0, "disk", "FILE[:OPTION,...]", CLI_OPTION_LIST, OPTION(disks),
+     "add a disk: ro, format=raw|qcow2|vhost-user, serial=, bps=, iops="},
+    {0, "disk-rate", "[SERIAL:]LIMIT,...", CLI_OPTION_LIST, OPTION(disk_rates),
+     "limit disks: bps=SIZE, iops=N, bps-burst=SIZE, iops-burst=N"},
     {'e', "env", "NAME[=VALUE]", CLI_OPTION_LIST, OPTION(env), "set or inherit a variable"},
     {0, "env-file", "FILE", CLI_OPTION_LIST, OPTION(env_files), "read variables from a file"},
     {'w', "workdir", "PATH", CLI_OPTION_TEXT, OPTION(workdir), "working directory (/)"},
@@ -102,6 +106,19 @@ static int read_resources(const struct run_options *o, struct workload_resources
     return rc == 0 ? workload_resources_check(r, err) : rc;
 }
 
+static int read_disks(const struct run_options *o, struct workload_disks *disks,
+                      struct pv_error *err)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < o->disks.count; i++)
+        rc = workload_disks_add(disks, o->disks.items[i], err);
+    for (size_t i = 0; rc == 0 && i < o->disk_rates.count; i++)
+        rc = workload_disks_add_limit(disks, o->disk_rates.items[i], err);
+    if (rc == 0)
+        rc = workload_disks_settle(disks, err);
+    return rc == 0 ? workload_disks_find(disks, err) : rc;
+}
+
 static int read_env(const struct run_options *o, struct workload_spec *spec, struct pv_error *err)
 {
     int rc = 0;
@@ -153,6 +170,8 @@ static int read_spec(const struct run_options *o, char **args, struct workload_s
     int rc = isolation_find(o->isolation, &class, err);
     if (rc == 0)
         rc = read_resources(o, &spec->resources, err);
+    if (rc == 0)
+        rc = read_disks(o, &spec->disks, err);
     if (rc == 0)
         rc = read_env(o, spec, err);
     if (rc == 0)

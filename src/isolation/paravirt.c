@@ -27,12 +27,16 @@ static bool copy(char **dst, const char *text)
     return *dst || !text;
 }
 
-static int add_disk(struct wire_machine *m, const char *path, bool read_only, const char *serial,
-                    struct pv_error *err)
+static int add_disk(const struct isolation_request *r, struct wire_machine *m,
+                    const struct workload_disk *d, struct pv_error *err)
 {
+    struct workload_disk_rate rate = workload_disks_rate_of(&r->spec->disks, d->serial, &d->rate);
     struct wire_disk *disk = &m->disks[m->num_disks++];
-    disk->read_only = read_only;
-    if (!copy(&disk->path, path) || !copy(&disk->serial, serial))
+    disk->read_only = d->read_only;
+    disk->bytes = rate.bytes;
+    disk->operations = rate.operations;
+    if (!copy(&disk->path, d->path) || !copy(&disk->serial, d->serial) ||
+        !copy(&disk->format, d->format))
         return OUT_OF_MEMORY(err);
     return 0;
 }
@@ -40,9 +44,17 @@ static int add_disk(struct wire_machine *m, const char *path, bool read_only, co
 static int fill_disks(const struct isolation_request *r, struct wire_machine *m,
                       struct pv_error *err)
 {
-    int rc = add_disk(m, r->image_path, true, "image", err);
+    const struct workload_disk image = {.path = (char *)r->image_path,
+                                        .format = "raw",
+                                        .serial = WORKLOAD_DISK_IMAGE,
+                                        .read_only = true};
+    const struct workload_disk layer = {
+        .path = (char *)r->layer_path, .format = "raw", .serial = WORKLOAD_DISK_LAYER};
+    int rc = add_disk(r, m, &image, err);
     if (rc == 0 && r->layer_path)
-        rc = add_disk(m, r->layer_path, false, "layer", err);
+        rc = add_disk(r, m, &layer, err);
+    for (size_t i = 0; rc == 0 && i < r->spec->disks.count; i++)
+        rc = add_disk(r, m, &r->spec->disks.items[i], err);
     return rc;
 }
 

@@ -88,9 +88,8 @@ static int start_engine(struct monitor *m, const int *guest_ends, struct pv_erro
     if (rc < 0)
         return rc;
     for (size_t i = 0; i < m->num_devices; i++)
-        devices[i] = (struct engine_device){
-            .sock = guest_ends[i],
-            .virtio_id = virtio_device_get_class(m->devices[i].device)->virtio_id};
+        devices[i] =
+            (struct engine_device){.sock = guest_ends[i], .virtio_id = m->devices[i].virtio_id};
 
     struct engine_options options = {
         .loop = m->loop,

@@ -5,6 +5,7 @@
  */
 #include "monitor/internal.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "virtio/device/blk.h"
 #include "virtio/device/console.h"
@@ -13,10 +14,14 @@
 #include "virtio/transport/vhost_user.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <linux/virtio_ids.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+
+#define DISK_ERROR_PAUSE_NS (10ull * 1000000000)
 
 static void on_console_output(void *data, const void *bytes, size_t len)
 {
@@ -47,6 +52,7 @@ static int add(struct monitor *m, struct monitor_device *d, int *ret_guest_end,
                struct pv_error *err)
 {
     int pair[2];
+    d->virtio_id = virtio_device_get_class(d->device)->virtio_id;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return pv_error_set(err, errno, "device %s: socketpair: %s", d->name, strerror(errno));
     *ret_guest_end = pair[1];
@@ -85,19 +91,70 @@ static int make_vsock(struct monitor *m, struct monitor_device *d, struct pv_err
     return rc;
 }
 
+/* A full file system refuses thousands of requests: one line tells of them. */
+static void on_disk_error(void *data, enum disk_op op, uint64_t offset, int error)
+{
+    static const char *const names[] = {
+        [DISK_READ] = "read",
+        [DISK_WRITE] = "write",
+        [DISK_FLUSH] = "flush",
+        [DISK_DISCARD] = "discard",
+        [DISK_WRITE_ZEROES] = "write zeroes",
+        [DISK_UNMAP_ZEROES] = "write zeroes",
+    };
+    struct monitor_device *d = data;
+    uint64_t now = pv_time_monotonic_ns();
+    if (d->error_ns && now - d->error_ns < DISK_ERROR_PAUSE_NS)
+        return;
+    d->error_ns = now;
+    pv_log(PV_LOG_WARNING,
+           "device %s: disk '%s': %s at byte %" PRIu64 ": %s: the guest sees an "
+           "I/O error; stats counts them",
+           d->name, d->spec->path, names[op], offset, strerror(-error));
+}
+
+/* Somebody else serves the disk: the guest speaks with him alone. */
+static int connect_disk(const struct wire_disk *spec, int *ret_guest_end, struct pv_error *err)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    size_t len = strlen(spec->path);
+    if (len >= sizeof(address.sun_path))
+        return pv_error_set(err, ENAMETOOLONG,
+                            "disk '%s': the name of a socket has at most %zu bytes", spec->path,
+                            sizeof(address.sun_path) - 1);
+    memcpy(address.sun_path, spec->path, len);
+    pv_auto_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+        return pv_error_set(err, errno, "connect to disk '%s': %s: is its storage daemon there?",
+                            spec->path, strerror(errno));
+    *ret_guest_end = pv_take_fd(&fd);
+    return 0;
+}
+
 static int make_disk(struct monitor *m, struct monitor_device *d, uint32_t index,
-                     struct pv_error *err)
+                     int *ret_guest_end, struct pv_error *err)
 {
     const struct wire_disk *spec = &m->spec.disks[index];
     snprintf(d->name, sizeof(d->name), "blk%u", index);
-    /* Images and layers, which we made or know to be file systems: never another format, whatever
-     * the guest writes to them. */
-    const struct disk_options disk_options = {.format = "raw", .read_only = spec->read_only};
+    d->spec = spec;
+    d->virtio_id = VIRTIO_ID_BLOCK;
+    if (spec->format && strcmp(spec->format, "vhost-user") == 0)
+        return connect_disk(spec, ret_guest_end, err);
+    /* The format is never found by looking: a guest may write what it likes to a raw disk. */
+    const struct disk_options disk_options = {.format = spec->format ? spec->format : "raw",
+                                              .read_only = spec->read_only};
     int rc = disk_open(spec->path, &disk_options, &d->disk, err);
     if (rc < 0)
         return rc;
     struct virtio_blk_options options = {
-        .disk = d->disk, .read_only = spec->read_only, .serial = spec->serial};
+        .disk = d->disk,
+        .read_only = spec->read_only,
+        .serial = spec->serial,
+        .bytes = spec->bytes,
+        .operations = spec->operations,
+        .on_error = on_disk_error,
+        .data = d,
+    };
     return virtio_blk_new(&options, m->loop, &d->device, err);
 }
 
@@ -113,9 +170,9 @@ int monitor_devices_make(struct monitor *m, int guest_ends[MONITOR_DEVICES_MAX],
         d->m = m;
         int rc = i < PV_ARRAY_SIZE(first)
                      ? first[i](m, d, err)
-                     : make_disk(m, d, (uint32_t)(i - PV_ARRAY_SIZE(first)), err);
+                     : make_disk(m, d, (uint32_t)(i - PV_ARRAY_SIZE(first)), &guest_ends[i], err);
         m->num_devices = i + 1; /* so that monitor_devices_free sees it */
-        if (rc == 0)
+        if (rc == 0 && d->device)
             rc = add(m, d, &guest_ends[i], err);
         if (rc < 0)
             return rc;

@@ -47,9 +47,12 @@ struct virtio_vhost_user;
 /* A device of the machine and what belongs to it. */
 struct monitor_device {
     char name[16]; /* "blk0" */
-    struct virtio_device *device;
+    uint16_t virtio_id;
+    struct virtio_device *device; /* NULL, like the transport: another program serves it */
     struct virtio_vhost_user *transport;
-    struct disk *disk; /* only blk */
+    struct disk *disk;            /* only blk */
+    const struct wire_disk *spec; /* only blk; in the description */
+    uint64_t error_ns;            /* when the log last told of a disk's error; 0: never */
     struct monitor *m;
 };
 

@@ -84,7 +84,8 @@ static int allow_everything(struct monitor *m, struct jail_filter *filter, struc
     if (rc == 0)
         rc = allow_list(filter, virtio_vhost_user_syscalls, err);
     for (size_t i = 0; i < m->num_devices && rc == 0; i++)
-        rc = allow_list(filter, virtio_device_get_class(m->devices[i].device)->syscalls, err);
+        if (m->devices[i].device)
+            rc = allow_list(filter, virtio_device_get_class(m->devices[i].device)->syscalls, err);
     for (const struct disk_syscall *s = disk_syscalls; s->name && rc == 0; s++)
         rc = jail_filter_allow_name(filter, s->name, s->reason, err);
     for (const struct engine_syscall *s = engine_syscalls; s->name && rc == 0; s++)

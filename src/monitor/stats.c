@@ -36,6 +36,8 @@ static int add_devices(struct pv_json *parent, const struct monitor *m)
     int rc = devices ? 0 : -ENOMEM;
     for (size_t i = 0; i < m->num_devices && rc == 0; i++) {
         struct pv_counter_group group;
+        if (!m->devices[i].device)
+            continue;
         virtio_device_get_counters(m->devices[i].device, m->devices[i].name, &group);
         rc = add_group(devices, &group);
     }

@@ -55,10 +55,13 @@ int virtio_device_init(struct virtio_device *dev, const struct virtio_device_cla
 {
     assert(class->num_queues <= VIRTIO_DEVICE_QUEUES_MAX);
     assert(class->config_bytes <= VIRTIO_DEVICE_CONFIG_MAX);
+    assert(dev->num_queues <= class->num_queues);
     dev->class = class;
     dev->loop = loop;
+    if (!dev->num_queues)
+        dev->num_queues = class->num_queues;
     int rc = init_counters(dev);
-    for (uint16_t i = 0; i < class->num_queues && rc == 0; i++) {
+    for (uint16_t i = 0; i < dev->num_queues && rc == 0; i++) {
         dev->queues[i] = virtio_queue_new(class->queue_size_max);
         rc = dev->queues[i] ? 0 : -ENOMEM;
     }
@@ -118,7 +121,7 @@ uint64_t virtio_device_get_features(const struct virtio_device *dev)
 
 static bool any_queue_enabled(const struct virtio_device *dev)
 {
-    for (uint16_t i = 0; i < dev->class->num_queues; i++)
+    for (uint16_t i = 0; i < dev->num_queues; i++)
         if (virtio_queue_is_enabled(dev->queues[i]))
             return true;
     return false;
@@ -132,7 +135,7 @@ int virtio_device_set_features(struct virtio_device *dev, uint64_t features)
         return -EINVAL;
     dev->features = features;
     dev->negotiated = true;
-    for (uint16_t i = 0; i < dev->class->num_queues; i++)
+    for (uint16_t i = 0; i < dev->num_queues; i++)
         virtio_queue_set_features(dev->queues[i], features);
     return 0;
 }
@@ -144,12 +147,12 @@ bool virtio_device_has_features(const struct virtio_device *dev)
 
 uint16_t virtio_device_get_num_queues(const struct virtio_device *dev)
 {
-    return dev->class->num_queues;
+    return dev->num_queues;
 }
 
 struct virtio_queue *virtio_device_get_queue(struct virtio_device *dev, uint32_t index)
 {
-    return index < dev->class->num_queues ? dev->queues[index] : NULL;
+    return index < dev->num_queues ? dev->queues[index] : NULL;
 }
 
 void virtio_device_read_config(const struct virtio_device *dev, uint32_t offset, void *buf,
@@ -241,7 +244,7 @@ static void serve(struct virtio_device *dev, uint16_t queue)
 
 void virtio_device_kick(struct virtio_device *dev, uint32_t queue)
 {
-    if (queue >= dev->class->num_queues || !is_serving(dev, queue))
+    if (queue >= dev->num_queues || !is_serving(dev, queue))
         return;
     dev->counters[VIRTIO_COUNTER_KICKS]++;
     if (dev->draining)
@@ -257,7 +260,7 @@ static void on_turn(void *data)
         return;
     uint32_t more = dev->more;
     dev->more = 0;
-    for (uint16_t i = 0; i < dev->class->num_queues; i++)
+    for (uint16_t i = 0; i < dev->num_queues; i++)
         if (more >> i & 1 && is_serving(dev, i))
             serve(dev, i);
 }
@@ -304,6 +307,6 @@ void virtio_device_reset(struct virtio_device *dev)
     dev->features = 0;
     dev->negotiated = dev->needs_reset = dev->draining = false;
     dev->more = 0;
-    for (uint16_t i = 0; i < dev->class->num_queues; i++)
+    for (uint16_t i = 0; i < dev->num_queues; i++)
         virtio_queue_reset(dev->queues[i]);
 }

@@ -48,7 +48,9 @@ struct virtio_syscall {
 /* Const, one per kind of device. Pointers may be NULL where marked. */
 struct virtio_device_class {
     const char *name; /* "blk", as written in specs and on the command line */
-    uint16_t virtio_id, num_queues, queue_size_max;
+    uint16_t virtio_id;
+    uint16_t num_queues; /* the most that a device may have */
+    uint16_t queue_size_max;
     uint32_t config_bytes;             /* size of the config space */
     const char *const *counter_labels; /* num_counters names, device's own */
     unsigned num_counters;

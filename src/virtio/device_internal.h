@@ -24,6 +24,7 @@ enum virtio_counter {
 struct virtio_device {
     const struct virtio_device_class *class;
     struct pv_loop *loop; /* borrowed */
+    uint16_t num_queues;  /* of this device: set before virtio_device_init, or the class's */
     struct virtio_queue *queues[VIRTIO_DEVICE_QUEUES_MAX];
     const struct virtio_guest *guest; /* borrowed; NULL unless active */
     uint64_t features;                /* negotiated */

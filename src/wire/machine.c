@@ -32,6 +32,7 @@ void wire_machine_done(struct wire_machine *m)
     for (size_t i = 0; i < PV_ARRAY_SIZE(m->disks); i++) {
         free(m->disks[i].path);
         free(m->disks[i].serial);
+        free(m->disks[i].format);
     }
     wire_setup_done(&m->setup);
     wire_process_done(&m->process);
@@ -110,9 +111,30 @@ static int read_sizes(const struct pv_json *json, struct wire_machine *m, struct
     return rc < 0 ? rc : read_host_cpus(json, m, err);
 }
 
+static int check_format(const char *format, struct pv_error *err)
+{
+    if (!format || strcmp(format, "raw") == 0 || strcmp(format, "qcow2") == 0 ||
+        strcmp(format, "vhost-user") == 0)
+        return 0;
+    return pv_error_set(err, EINVAL, "'format': there is no '%.100s'", format);
+}
+
+static int read_disk_rate(const struct pv_json *json, struct wire_disk *disk, struct pv_error *err)
+{
+    int rc = pv_json_get_u64(json, "bps", 0, PV_RATE_MAX, &disk->bytes.per_second, err);
+    if (rc == 0)
+        rc = pv_json_get_u64(json, "bps_burst", 0, PV_RATE_MAX, &disk->bytes.burst, err);
+    if (rc == 0)
+        rc = pv_json_get_u64(json, "iops", 0, PV_RATE_MAX, &disk->operations.per_second, err);
+    if (rc == 0)
+        rc = pv_json_get_u64(json, "iops_burst", 0, PV_RATE_MAX, &disk->operations.burst, err);
+    return rc;
+}
+
 static int read_disk(const struct pv_json *json, struct wire_disk *disk, struct pv_error *err)
 {
-    static const char *const keys[] = {"path", "read_only", "serial"};
+    static const char *const keys[] = {"path", "read_only", "serial", "format",
+                                       "bps",  "bps_burst", "iops",   "iops_burst"};
     int rc = wire_check_keys(json, keys, PV_ARRAY_SIZE(keys), err);
     if (rc == 0)
         rc = need_path(json, "path", &disk->path, err);
@@ -120,6 +142,12 @@ static int read_disk(const struct pv_json *json, struct wire_disk *disk, struct 
         rc = pv_json_get_bool(json, "read_only", &disk->read_only, err);
     if (rc == 0)
         rc = pv_json_get_string(json, "serial", &disk->serial, err);
+    if (rc == 0)
+        rc = pv_json_get_string(json, "format", &disk->format, err);
+    if (rc == 0)
+        rc = check_format(disk->format, err);
+    if (rc == 0)
+        rc = read_disk_rate(json, disk, err);
     return rc < 0 ? rc : wire_check_text("serial", disk->serial, SERIAL_MAX, false, err);
 }
 
@@ -245,6 +273,20 @@ int wire_machine_read(const struct pv_json *json, struct wire_machine *m, struct
     return 0;
 }
 
+static int add_disk(struct pv_json *json, const struct wire_disk *d)
+{
+    if (pv_json_add_string(json, "path", d->path) < 0 ||
+        pv_json_add_bool(json, "read_only", d->read_only) < 0 ||
+        pv_json_add_string(json, "serial", d->serial) < 0 ||
+        pv_json_add_string(json, "format", d->format) < 0 ||
+        (d->bytes.per_second && pv_json_add_u64(json, "bps", d->bytes.per_second) < 0) ||
+        (d->bytes.burst && pv_json_add_u64(json, "bps_burst", d->bytes.burst) < 0) ||
+        (d->operations.per_second && pv_json_add_u64(json, "iops", d->operations.per_second) < 0) ||
+        (d->operations.burst && pv_json_add_u64(json, "iops_burst", d->operations.burst) < 0))
+        return -ENOMEM;
+    return 0;
+}
+
 static int add_disks(struct pv_json *json, const struct wire_machine *m)
 {
     struct pv_json *disks = pv_json_new_array();
@@ -252,10 +294,7 @@ static int add_disks(struct pv_json *json, const struct wire_machine *m)
         return -ENOMEM;
     for (uint32_t i = 0; i < m->num_disks; i++) {
         struct pv_json *disk = pv_json_new_object();
-        if (!disk || pv_json_add(disks, NULL, disk) < 0 ||
-            pv_json_add_string(disk, "path", m->disks[i].path) < 0 ||
-            pv_json_add_bool(disk, "read_only", m->disks[i].read_only) < 0 ||
-            pv_json_add_string(disk, "serial", m->disks[i].serial) < 0) {
+        if (!disk || pv_json_add(disks, NULL, disk) < 0 || add_disk(disk, &m->disks[i]) < 0) {
             pv_json_free(disks);
             return -ENOMEM;
         }

@@ -8,6 +8,7 @@
 #ifndef WIRE_MACHINE_H
 #define WIRE_MACHINE_H
 
+#include "base/rate.h"
 #include "wire/session.h"
 #include "wire/setup.h"
 
@@ -24,6 +25,8 @@ struct wire_disk {
     char *path;
     bool read_only;
     char *serial; /* at most 20 bytes, VIRTIO_BLK_ID_BYTES; NULL: none */
+    char *format; /* "raw", "qcow2", "vhost-user": then path is a socket; NULL: raw */
+    struct pv_rate_limit bytes, operations;
 };
 
 struct wire_machine {

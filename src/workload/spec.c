@@ -35,6 +35,7 @@ void workload_spec_done(struct workload_spec *spec)
     free(spec->isolation);
     free(spec->kernel);
     free(spec->kernel_args);
+    workload_disks_done(&spec->disks);
     *spec = (struct workload_spec){0};
 }
 

@@ -7,6 +7,7 @@
 #include "support/fake_driver.h"
 #include "support/unit.h"
 
+#include "base/clock.h"
 #include "base/fd.h"
 
 #include <errno.h>
@@ -33,10 +34,21 @@ struct fixture {
     struct virtio_device *dev;
     char path[64];
     gpa_t header, status, data;
+    unsigned errors; /* as told to the owner */
+    int last_error;
+    uint64_t last_offset;
 };
 
-static int set_up_at(void **state, enum fake_transport transport, const char *path, off_t bytes,
-                     bool read_only)
+static void on_error(void *data, enum disk_op op, uint64_t offset, int error)
+{
+    struct fixture *f = data;
+    f->errors++;
+    f->last_error = error;
+    f->last_offset = offset;
+}
+
+static int set_up_with(void **state, enum fake_transport transport, const char *path, off_t bytes,
+                       struct virtio_blk_options o, uint64_t refuse)
 {
     struct fixture *f = calloc(1, sizeof(*f));
     snprintf(f->path, sizeof(f->path), "%s", path);
@@ -47,14 +59,23 @@ static int set_up_at(void **state, enum fake_transport transport, const char *pa
     f->d = fake_driver_new(transport);
     assert_int_equal(disk_open(f->path, NULL, &f->disk, NULL), 0);
     assert_int_equal(disk_start(f->disk, f->d->loop, NULL), 0);
-    struct virtio_blk_options o = {.disk = f->disk, .serial = "serial-17", .read_only = read_only};
+    o.disk = f->disk;
+    o.serial = "serial-17";
+    o.data = f;
     assert_int_equal(virtio_blk_new(&o, f->d->loop, &f->dev, NULL), 0);
-    fake_driver_start(f->d, f->dev, 0, SIZE);
+    fake_driver_start(f->d, f->dev, refuse, SIZE);
     f->header = fake_driver_alloc(f->d, 16);
     f->status = fake_driver_alloc(f->d, 1);
     f->data = fake_driver_alloc(f->d, LARGE);
     *state = f;
     return 0;
+}
+
+static int set_up_at(void **state, enum fake_transport transport, const char *path, off_t bytes,
+                     bool read_only)
+{
+    struct virtio_blk_options o = {.read_only = read_only, .on_error = on_error};
+    return set_up_with(state, transport, path, bytes, o, 0);
 }
 
 static int set_up_direct(void **state)
@@ -373,6 +394,206 @@ static void test_a_read_only_device_is_not_written(void **state)
     assert_int_equal(*bytes_at(f, f->data), 0);
 }
 
+/* -- several queues -- */
+
+static int set_up_queues(void **state)
+{
+    struct virtio_blk_options o = {.num_queues = 3};
+    return set_up_with(state, FAKE_VHOST_USER, "/tmp/pv-blk-XXXXXX", BYTES, o, 0);
+}
+
+static void test_each_queue_is_served(void **state)
+{
+    struct fixture *f = *state;
+    uint16_t queues = 0;
+    assert_true(virtio_device_get_features(f->dev) & 1ull << VIRTIO_BLK_F_MQ);
+    fake_driver_read_config(f->d, offsetof(struct virtio_blk_config, num_queues), &queues, 2);
+    assert_int_equal(queues, 3);
+    for (uint16_t q = 0; q < 3; q++) {
+        uint32_t len = q == 1 ? LARGE : 512; /* at once, and later */
+        set_header(f, VIRTIO_BLK_T_IN, q);
+        struct fake_desc d[] = {{f->header, 16, 0, 0}, {f->data, len, W, 0}, {f->status, 1, W, 0}};
+        fake_ring_add(&f->d->rings[q], d, 3);
+        fake_driver_kick(f->d, q);
+        assert_int_equal(fake_driver_wait_used(f->d, q).len, len + 1);
+        assert_int_equal(*bytes_at(f, f->status), VIRTIO_BLK_S_OK);
+    }
+    assert_int_equal(fake_driver_counter(f->d, "reads"), 3);
+}
+
+static void test_one_queue_offers_no_more(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(virtio_device_get_num_queues(f->dev), 1);
+    assert_false(virtio_device_get_features(f->dev) & 1ull << VIRTIO_BLK_F_MQ);
+}
+
+/* -- the write cache -- */
+
+static uint8_t get_cache(struct fixture *f)
+{
+    uint8_t value = 0xff;
+    fake_driver_read_config(f->d, offsetof(struct virtio_blk_config, wce), &value, 1);
+    return value;
+}
+
+static int set_cache(struct fixture *f, uint8_t value)
+{
+    return fake_driver_write_config(f->d, offsetof(struct virtio_blk_config, wce), &value, 1);
+}
+
+static uint64_t disk_flushes(struct fixture *f)
+{
+    struct pv_counter_group g;
+    disk_get_counters(f->disk, "", &g);
+    for (size_t i = 0; i < g.count; i++)
+        if (strcmp(g.labels[i], "flushes") == 0)
+            return g.values[i];
+    return UINT64_MAX;
+}
+
+static void test_without_the_cache_each_write_is_flushed(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(get_cache(f), 1);
+    assert_int_equal(request(f, VIRTIO_BLK_T_OUT, 0, 512), VIRTIO_BLK_S_OK);
+    assert_int_equal(disk_flushes(f), 0);
+    assert_int_equal(set_cache(f, 0), 0);
+    assert_int_equal(get_cache(f), 0);
+    assert_int_equal(request(f, VIRTIO_BLK_T_OUT, 0, 512), VIRTIO_BLK_S_OK);
+    assert_int_equal(disk_flushes(f), 1);
+    assert_int_equal(request(f, VIRTIO_BLK_T_OUT, 0, LARGE), VIRTIO_BLK_S_OK);
+    assert_int_equal(disk_flushes(f), 2);
+    assert_int_equal(on_range(f, VIRTIO_BLK_T_WRITE_ZEROES, 0, 8, 0), VIRTIO_BLK_S_OK);
+    assert_int_equal(disk_flushes(f), 3);
+    assert_int_equal(request(f, VIRTIO_BLK_T_IN, 0, 512), VIRTIO_BLK_S_OK);
+    assert_int_equal(request(f, VIRTIO_BLK_T_OUT, SECTORS, 512), VIRTIO_BLK_S_IOERR);
+    assert_int_equal(disk_flushes(f), 3);
+    assert_int_equal(set_cache(f, 1), 0);
+    assert_int_equal(request(f, VIRTIO_BLK_T_OUT, 0, 512), VIRTIO_BLK_S_OK);
+    assert_int_equal(disk_flushes(f), 3);
+    assert_int_equal(fake_driver_counter(f->d, "flushes"), 0); /* the guest asked for none */
+}
+
+static void test_nothing_else_can_be_written(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t bytes[8] = {0};
+    assert_true(set_cache(f, 2) != 0);
+    assert_true(fake_driver_write_config(f->d, 0, bytes, 8) != 0);
+    assert_true(fake_driver_write_config(f->d, 31, bytes, 2) != 0);
+    assert_true(fake_driver_write_config(f->d, 32, bytes, 2) != 0);
+    assert_int_equal(get_cache(f), 1);
+}
+
+/* Many at once, so that flushes find the disk full. */
+static void test_many_writes_without_the_cache(void **state)
+{
+    struct fixture *f = *state;
+    enum { COUNT = 84 };
+    assert_int_equal(set_cache(f, 0), 0);
+    set_header(f, VIRTIO_BLK_T_OUT, 0);
+    for (unsigned i = 0; i < COUNT; i++) {
+        struct fake_desc d[] = {
+            {f->header, 16, 0, 0}, {f->data, LARGE, 0, 0}, {f->status, 1, W, 0}};
+        fake_ring_add(&f->d->rings[0], d, 3);
+    }
+    fake_driver_kick(f->d, 0);
+    for (unsigned i = 0; i < COUNT; i++)
+        assert_int_equal(fake_driver_wait_used(f->d, 0).len, 1);
+    assert_int_equal(disk_flushes(f), COUNT);
+}
+
+static int set_up_no_flush(void **state)
+{
+    struct virtio_blk_options o = {0};
+    return set_up_with(state, FAKE_VHOST_USER, "/tmp/pv-blk-XXXXXX", BYTES, o,
+                       1ull << VIRTIO_BLK_F_FLUSH);
+}
+
+static void test_a_guest_that_knows_no_flush_has_no_cache(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(request(f, VIRTIO_BLK_T_OUT, 0, 512), VIRTIO_BLK_S_OK);
+    assert_int_equal(disk_flushes(f), 1);
+}
+
+/* -- rates -- */
+
+static int set_up_rate(void **state)
+{
+    struct virtio_blk_options o = {.bytes = {.per_second = 512 * 100, .burst = 512},
+                                   .operations = {.per_second = 1000000}};
+    return set_up_with(state, FAKE_VHOST_USER, "/tmp/pv-blk-XXXXXX", BYTES, o, 0);
+}
+
+static void test_what_is_over_the_rate_waits(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t begin = pv_time_monotonic_ns();
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(request(f, VIRTIO_BLK_T_OUT, 0, 512), VIRTIO_BLK_S_OK);
+    assert_true(pv_time_monotonic_ns() - begin >= 50 * 1000000);
+    assert_true(fake_driver_counter(f->d, "throttled") >= 5);
+    assert_true(fake_driver_counter(f->d, "throttled_ns") > 0);
+    assert_int_equal(fake_driver_counter(f->d, "writes"), 6);
+    assert_int_equal(fake_driver_counter(f->d, "written_bytes"), 6 * 512);
+
+    /* larger than the burst: it passes, and the next one pays for it, unless the limit goes */
+    assert_int_equal(request(f, VIRTIO_BLK_T_IN, 0, LARGE), VIRTIO_BLK_S_OK);
+    const struct pv_rate_limit none = {0};
+    set_header(f, VIRTIO_BLK_T_IN, 0);
+    struct fake_desc d[] = {{f->header, 16, 0, 0}, {f->data, 512, W, 0}, {f->status, 1, W, 0}};
+    fake_ring_add(&f->d->rings[0], d, 3);
+    fake_driver_kick(f->d, 0);
+    fake_driver_turn(f->d);
+    struct fake_used used;
+    assert_false(fake_driver_get_used(f->d, 0, &used)); /* for five seconds */
+    virtio_blk_set_rate(f->dev, &none, &none);
+    assert_int_equal(fake_driver_wait_used(f->d, 0).len, 513);
+}
+
+static void test_operations_are_limited_too(void **state)
+{
+    struct fixture *f = *state;
+    const struct pv_rate_limit none = {0}, few = {.per_second = 100, .burst = 1};
+    virtio_blk_set_rate(f->dev, &none, &few);
+    uint64_t begin = pv_time_monotonic_ns();
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(request(f, VIRTIO_BLK_T_FLUSH, 0, 0), VIRTIO_BLK_S_OK);
+    assert_true(pv_time_monotonic_ns() - begin >= 20 * 1000000);
+}
+
+static void test_a_reset_ends_the_waiting(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(request(f, VIRTIO_BLK_T_IN, 0, LARGE), VIRTIO_BLK_S_OK);
+    set_header(f, VIRTIO_BLK_T_IN, 0);
+    struct fake_desc d[] = {{f->header, 16, 0, 0}, {f->data, 512, W, 0}, {f->status, 1, W, 0}};
+    fake_ring_add(&f->d->rings[0], d, 3);
+    fake_driver_kick(f->d, 0);
+    fake_driver_turn(f->d);
+    fake_driver_reset(f->d);
+    assert_false(virtio_device_is_active(f->dev));
+}
+
+/* -- another size -- */
+
+static void test_a_disk_that_grew_tells_the_guest(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t sectors = 0;
+    assert_int_equal(request(f, VIRTIO_BLK_T_OUT, SECTORS, 512), VIRTIO_BLK_S_IOERR);
+    assert_int_equal(disk_resize(f->disk, BYTES + 4096, NULL), 0);
+    virtio_blk_resized(f->dev);
+    fake_driver_turn(f->d);
+    assert_int_equal(f->d->config_signals, 1);
+    fake_driver_read_config(f->d, 0, &sectors, 8);
+    assert_int_equal(sectors, SECTORS + 8);
+    assert_int_equal(request(f, VIRTIO_BLK_T_OUT, SECTORS + 7, 512), VIRTIO_BLK_S_OK);
+    assert_int_equal(request(f, VIRTIO_BLK_T_OUT, SECTORS + 8, 512), VIRTIO_BLK_S_IOERR);
+}
+
 /* -- the host's errors -- */
 
 static void test_a_full_host_fails_the_write_and_keeps_the_rest(void **state)
@@ -394,6 +615,9 @@ static void test_a_full_host_fails_the_write_and_keeps_the_rest(void **state)
     assert_int_equal(status, VIRTIO_BLK_S_IOERR);
     assert_true(good >= 1 && good < 8);
     assert_int_equal(fake_driver_counter(f->d, "io_errors"), 1);
+    assert_int_equal(f->errors, 1);
+    assert_int_equal(f->last_error, -ENOSPC);
+    assert_int_equal(f->last_offset, good * LARGE);
     assert_int_equal(request(f, VIRTIO_BLK_T_FLUSH, 0, 0), VIRTIO_BLK_S_OK);
     for (unsigned i = 0; i < good; i++) { /* nothing acknowledged is lost */
         assert_int_equal(request(f, VIRTIO_BLK_T_IN, i * (LARGE / 512), LARGE), VIRTIO_BLK_S_OK);
@@ -471,7 +695,10 @@ static void test_options_are_checked(void **state)
     struct virtio_device *dev = NULL;
     struct virtio_blk_options o = {.disk = f->disk, .serial = "123456789012345678901"};
     assert_int_equal(virtio_blk_new(&o, f->d->loop, &dev, NULL), -EINVAL);
+    o.num_queues = VIRTIO_BLK_QUEUES_MAX + 1;
     o.serial++; /* 20 bytes */
+    assert_int_equal(virtio_blk_new(&o, f->d->loop, &dev, NULL), -EINVAL);
+    o.num_queues = VIRTIO_BLK_QUEUES_MAX;
     assert_int_equal(virtio_blk_new(&o, f->d->loop, &dev, NULL), 0);
     virtio_device_free(dev);
 }
@@ -524,6 +751,17 @@ int main(void)
         BOTH(test_a_hard_reset_forgets_what_is_in_flight),
         BOTH(test_a_device_may_be_freed_with_requests_in_flight),
         cmocka_unit_test_setup_teardown(test_options_are_checked, set_up_direct, tear_down),
+        cmocka_unit_test_setup_teardown(test_each_queue_is_served, set_up_queues, tear_down),
+        BOTH(test_one_queue_offers_no_more),
+        BOTH(test_without_the_cache_each_write_is_flushed),
+        BOTH(test_nothing_else_can_be_written),
+        BOTH(test_many_writes_without_the_cache),
+        cmocka_unit_test_setup_teardown(test_a_guest_that_knows_no_flush_has_no_cache,
+                                        set_up_no_flush, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_is_over_the_rate_waits, set_up_rate, tear_down),
+        BOTH(test_operations_are_limited_too),
+        cmocka_unit_test_setup_teardown(test_a_reset_ends_the_waiting, set_up_rate, tear_down),
+        BOTH(test_a_disk_that_grew_tells_the_guest),
     };
     const struct CMUnitTest full_tests[] = {
         cmocka_unit_test_teardown(test_a_full_host_fails_the_write_and_keeps_the_rest, tear_down),

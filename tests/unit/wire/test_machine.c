@@ -19,7 +19,8 @@ static const struct field valid[] = {
     {"cpus", "2"},
     {"cpu_milli", "1500"},
     {"host_cpus", "[\"0\", \"8191\"]"},
-    {"disks", "[" DISK ", {\"path\": \"/b\"}]"},
+    {"disks", "[" DISK ", {\"path\": \"/b\", \"format\": \"qcow2\", \"bps\": 9, \"bps_burst\": 8, "
+              "\"iops\": 7, \"iops_burst\": 6}]"},
     {"setup", SETUP("/dev/vda", "/dev/vdb")},
     {"process", "{\"args\": [\"sh\"]}"},
     {"wait_attach", "true"},
@@ -75,6 +76,12 @@ static void test_everything_is_read(void **state)
     assert_true(m.disks[0].read_only);
     assert_false(m.disks[1].read_only);
     assert_null(m.disks[1].serial);
+    assert_null(m.disks[0].format);
+    assert_string_equal(m.disks[1].format, "qcow2");
+    assert_int_equal(m.disks[1].bytes.per_second, 9);
+    assert_int_equal(m.disks[1].bytes.burst, 8);
+    assert_int_equal(m.disks[1].operations.per_second, 7);
+    assert_int_equal(m.disks[1].operations.burst, 6);
     assert_string_equal(m.setup.layer_device, "/dev/vdb");
     assert_string_equal(m.process.args.items[0], "sh");
     assert_true(m.wait_attach);
@@ -198,6 +205,12 @@ static void test_disks(void **state)
     check_disks("[" DISK ", {\"path\": \"/b\", \"serial\": \"12345678901234567890\"}]", 0);
     check_disks("[" DISK ", {\"path\": \"/b\", \"serial\": \"123456789012345678901\"}]", -ERANGE);
     check_disks("[" DISK ", {\"path\": \"/b\", \"size\": 1}]", -EINVAL);
+    check_disks("[" DISK ", {\"path\": \"/b\", \"format\": \"qcow2\"}]", 0);
+    check_disks("[" DISK ", {\"path\": \"/b\", \"format\": \"vhost-user\"}]", 0);
+    check_disks("[" DISK ", {\"path\": \"/b\", \"format\": \"vmdk\"}]", -EINVAL);
+    check_disks("[" DISK ", {\"path\": \"/b\", \"bps\": 4611686018427387903}]", 0);
+    check_disks("[" DISK ", {\"path\": \"/b\", \"iops\": -1}]", -ERANGE);
+    check_disks("[" DISK ", {\"path\": \"/b\", \"iops_burst\": \"1\"}]", -EINVAL);
 }
 
 static void test_the_setup_names_existing_disks(void **state)

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Disks beside the root: what the guest sees of them, and what of them comes to the host."""
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import unittest
+
+from harness import ROOT, SMALL_DIR, MachineTest, read_text, reaper, run_tool, sha256
+
+MIB = 1 << 20
+QEMU_IMG = shutil.which('qemu-img')
+STORAGE_DAEMON = shutil.which('qemu-storage-daemon')
+
+
+class DiskTest(MachineTest):
+    def disk(self, name='disk.img', size=64 * MIB):
+        """A sparse file in a folder of this test."""
+        path = os.path.join(self.work_dir, name)
+        with open(path, 'wb') as f:
+            f.truncate(size)
+        self.addCleanup(lambda: os.path.exists(path) and os.unlink(path))
+        return path
+
+    def refused(self, *words, flags):
+        """The command is refused with these words, and nothing was started."""
+        before = self.names()
+        result = self.run_in('/bin/true', flags=flags, rc=125)
+        for word in words:
+            self.assertIn(word, result.errors)
+        self.assertEqual(self.names(), before)
+
+    def monitor_log(self, name):
+        identity = self.inspect(name)['id']
+        return read_text(os.path.join(self.root_dir, 'instances', identity, 'machine',
+                                      'monitor.log'))
+
+
+class Disks(DiskTest):
+    def test_two_disks_are_found_by_their_serial_numbers(self):
+        one, two = self.disk('one', 8 * MIB), self.disk('two:2', 16 * MIB)
+        out = self.sh('set -e; cd /dev/disk/by-id; '
+                      'for d in virtio-disk1 virtio-data; do '
+                      'b=$(basename $(readlink $d)); cat /sys/block/$b/serial; '
+                      'echo " $b $(cat /sys/block/$b/size)"; done; '
+                      'echo written to one | dd of=virtio-disk1 bs=4096 conv=fsync,sync; '
+                      'echo written to two | dd of=virtio-data seek=1 bs=512 conv=fsync,sync',
+                      flags=['--disk', one, '--disk', two + ':serial=data']).text
+        self.assertEqual(out, 'disk1 vdc 16384\ndata vdd 32768\n')
+        with open(one, 'rb') as f:
+            self.assertEqual(f.read(15), b'written to one\n')
+        with open(two, 'rb') as f:
+            f.seek(512)
+            self.assertEqual(f.read(15), b'written to two\n')
+
+    def test_without_a_layer_the_names_move_up(self):
+        out = self.sh('readlink /dev/disk/by-id/virtio-disk1',
+                      flags=['--read-only', '--disk', self.disk()]).text
+        self.assertEqual(out, '../../vdb\n')
+
+    def test_a_read_only_disk_is_not_written_and_can_be_shared(self):
+        path = self.disk()
+        before = sha256(path)
+        flags = ['--disk', path + ':ro']
+        self.start('sleep', '1000', flags=flags)
+        out = self.sh('cat /sys/block/vdc/ro; head -c 4096 /dev/vdc | tr -d "\\0" | wc -c; '
+                      'dd if=/dev/zero of=/dev/vdc bs=4096 count=1 conv=fsync 2>&1 && echo written',
+                      rc=None, flags=flags)
+        self.assertTrue(out.text.startswith('1\n0\n'), out)
+        self.assertNotIn('\nwritten', out.text)
+        self.refused('another machine uses it', flags=['--disk', path])
+        self.remove('box')
+        self.assertEqual(sha256(path), before)
+
+    def test_a_file_system_keeps_its_content(self):
+        path = self.disk(size=32 * MIB)
+        flags = ['--disk', path + ':serial=fs']
+        self.sh('set -e; mke2fs -q -t ext4 /dev/disk/by-id/virtio-fs; '
+                'mount /dev/disk/by-id/virtio-fs /mnt; seq 100000 >/mnt/numbers; umount /mnt',
+                flags=flags)
+        out = self.sh('mount /dev/disk/by-id/virtio-fs /mnt; md5sum </mnt/numbers', flags=flags)
+        expected = self.sh('seq 100000 | md5sum')
+        self.assertEqual(out.text, expected.text)
+        run_tool('e2fsck', '-fn', path)
+
+    def test_discard_gives_space_back(self):
+        path = self.disk()
+        name = self.start('sleep', '1000', flags=['--disk', path])
+        used = lambda: os.stat(path).st_blocks * 512
+        self.exec(name, 'dd', 'if=/dev/urandom', 'of=/dev/vdc', 'bs=1M', 'count=32', 'conv=fsync',
+                  rc=0)
+        self.assertGreaterEqual(used(), 32 * MIB)
+        self.exec(name, 'blkdiscard', '-o', '0', '-l', str(16 * MIB), '/dev/vdc', rc=0)
+        self.assertLess(used(), 20 * MIB)
+        self.exec(name, 'blkdiscard', '-z', '-o', str(16 * MIB), '-l', str(8 * MIB), '/dev/vdc', rc=0)
+        with open(path, 'rb') as f:
+            self.assertEqual(f.read(24 * MIB).count(0), 24 * MIB)
+            self.assertLess(f.read(8 * MIB).count(0), MIB)
+
+    def test_the_write_cache_can_be_switched_off(self):
+        out = self.sh('cat /sys/block/vdc/queue/write_cache; cd /sys/block/vdc; '
+                      'echo "write through" >cache_type; cat cache_type; '
+                      'dd if=/dev/zero of=/dev/vdc bs=4096 count=8 oflag=direct status=none && echo ok',
+                      flags=['--disk', self.disk()]).text
+        self.assertEqual(out, 'write back\nwrite through\nok\n')
+
+    def test_rates_hold(self):
+        name = self.start('sleep', '1000', flags=[
+            '--disk', self.disk() + ':serial=slow', '--disk-rate', 'slow:bps=4M,bps-burst=1M'])
+        begin = time.monotonic()
+        self.exec(name, 'dd', 'if=/dev/zero', 'of=/dev/vdc', 'bs=1M', 'count=5', 'oflag=direct', rc=0)
+        self.assertGreater(time.monotonic() - begin, 0.9)  # never sooner, however fast the host is
+        stats = json.loads(self.pv('stats', '--no-stream', '--format', 'json', name, rc=0).text)
+        blk = stats['devices']['blk2']
+        self.assertGreaterEqual(blk['written_bytes'], 5 * MIB)
+        self.assertGreater(blk['throttled'], 0)
+        self.assertGreater(blk['throttled_ns'], 500 * 1000 * 1000)
+
+
+class Wrong(DiskTest):
+    def test_files_that_are_no_disks(self):
+        folder = self.work_dir
+        self.refused('No such file', 'truncate', flags=['--disk', folder + '/nothing'])
+        self.refused('directory', flags=['--disk', folder])
+        self.refused('neither a file nor a block device', flags=['--disk', '/dev/null'])
+        self.refused('smaller than a sector', flags=['--disk', self.disk('empty', 0)])
+
+    def test_options_that_are_none(self):
+        path = self.disk()
+        self.refused("'rx' is no option", flags=['--disk', path + ':rx'])
+        self.refused("no format 'vmdk'", flags=['--disk', path + ':format=vmdk'])
+        self.refused('serial number', flags=['--disk', path + ':serial=a', '--disk',
+                                             self.disk('b') + ':serial=a'])
+        self.refused('both must be read-only', flags=['--disk', path, '--disk', path])
+        self.refused('--disk-rate', flags=['--disk', path, '--disk-rate', 'nobody:bps=1M'])
+        self.refused('--disk-rate', flags=['--disk-rate', 'bps=quick'])
+
+    def test_a_disk_in_use(self):
+        path = self.disk()
+        self.start('sleep', '1000', flags=['--disk', path])
+        self.refused('another machine uses it', flags=['--disk', path])
+        self.refused('another machine uses it', flags=['--disk', path + ':ro'])
+
+    def test_a_disk_that_looks_like_another_format(self):
+        path = self.disk()
+        with open(path, 'r+b') as f:
+            f.write(b'QFI\xfb')
+        self.refused('format=qcow2', 'format=raw', flags=['--disk', path])
+        out = self.sh('head -c 3 /dev/vdc', flags=['--disk', path + ':format=raw'])
+        self.assertEqual(out.text, 'QFI')
+
+    @unittest.skipIf(ROOT, 'root may open every file')
+    def test_a_file_that_may_not_be_written(self):
+        path = self.disk()
+        os.chmod(path, 0o400)
+        self.refused('read-only', flags=['--disk', path])
+        self.sh('true', flags=['--disk', path + ':ro'])
+
+    @unittest.skipUnless(SMALL_DIR, 'needs root: a file system that is soon full')
+    def test_a_full_host_is_an_io_error_and_an_event(self):
+        path = os.path.join(SMALL_DIR, 'disk.img')
+        with open(path, 'wb') as f:
+            f.truncate(256 * MIB)
+        self.addCleanup(os.unlink, path)
+        name = self.start('sleep', '1000', flags=['--disk', path])
+        result = self.exec(name, 'dd', 'if=/dev/zero', 'of=/dev/vdc', 'bs=1M', 'oflag=direct', rc=1)
+        self.assertIn('Input/output error', result.errors)
+        self.assertIn('No space left on device', self.monitor_log(name))
+        self.exec(name, 'blkdiscard', '/dev/vdc', rc=0)
+        self.exec(name, 'dd', 'if=/dev/zero', 'of=/dev/vdc', 'bs=1M', 'count=1', 'oflag=direct', rc=0)
+
+
+@unittest.skipUnless(STORAGE_DAEMON, 'qemu-storage-daemon is not installed')
+class StorageDaemon(DiskTest):
+    def serve(self, path):
+        """A storage daemon that serves the file; the socket's path."""
+        address = os.path.join(self.work_dir, 'disk.sock')
+        daemon = reaper.popen(
+            [STORAGE_DAEMON, '--blockdev', f'driver=file,filename={path},node-name=f,discard=unmap',
+             '--export', 'type=vhost-user-blk,id=e,node-name=f,addr.type=unix,writable=on,'
+             f'addr.path={address}'], stdin=subprocess.DEVNULL, cwd=self.work_dir)
+
+        def end():
+            daemon.kill()
+            daemon.wait()
+            if os.path.exists(address):
+                os.unlink(address)
+        self.addCleanup(end)
+        self.wait_for('the socket', lambda: os.path.exists(address) or daemon.poll() is not None)
+        self.assertIsNone(daemon.poll())
+        return address, daemon
+
+    def test_our_guest_on_its_disk(self):
+        path = self.disk()
+        address, _ = self.serve(path)
+        self.sh('set -e; disk=/dev/vdc; seq 200000 >/tmp/in; '
+                'dd if=/tmp/in of=$disk bs=64k conv=fsync,notrunc status=none; '
+                'echo 3 >/proc/sys/vm/drop_caches; '
+                'head -c $(stat -c %s /tmp/in) $disk | cmp - /tmp/in; '
+                'fio --name=verify --filename=$disk --offset=16M --size=8M --rw=randwrite --bs=4k '
+                '--iodepth=8 --direct=1 --ioengine=libaio --verify=crc32c --output=/dev/null',
+                flags=['--disk', address + ':format=vhost-user'])
+        with open(path, 'rb') as f:
+            self.assertEqual(f.read(8), b'1\n2\n3\n4\n')
+
+    def test_a_daemon_that_ends_is_an_io_error(self):
+        address, daemon = self.serve(self.disk())
+        name = self.start('sleep', '1000', flags=['--disk', address + ':format=vhost-user'])
+        self.exec(name, 'dd', 'if=/dev/vdc', 'of=/dev/null', 'bs=4k', 'count=1', rc=0)
+        daemon.kill()
+        daemon.wait()
+        self.exec(name, 'dd', 'if=/dev/vdc', 'of=/dev/null', 'bs=4k', 'skip=1000', 'count=1', rc=1)
+        self.exec(name, '/bin/true', rc=0)
+
+    def test_sockets_without_a_daemon(self):
+        path = os.path.join(self.work_dir, 'nobody.sock')
+        with socket.socket(socket.AF_UNIX) as s:
+            s.bind(path)
+        self.addCleanup(os.unlink, path)
+        self.refused('format=vhost-user', flags=['--disk', path])
+        self.refused('storage daemon', flags=['--disk', path + ':format=vhost-user'])
+        self.refused('needs a socket', flags=['--disk', self.disk() + ':format=vhost-user'])
