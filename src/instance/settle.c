@@ -16,6 +16,7 @@
 
 #include "instance/file.h"
 #include "instance/lock.h"
+#include "instance/network.h"
 #include "isolation/isolation.h"
 
 #include <dirent.h>
@@ -120,7 +121,10 @@ static int remove_dead(const struct instance_store *store, struct instance *inst
     int rc = clean_outside(store, instance, err);
     if (rc == 0)
         rc = unlink_instance(store, instance, gone, err);
-    return rc == 0 ? instance_file_remove_tree(store->instances_fd, gone, err) : rc;
+    if (rc < 0)
+        return rc;
+    instance_network_leave(store, instance->id);
+    return instance_file_remove_tree(store->instances_fd, gone, err);
 }
 
 /* Takes the guard of an instance and loads it again. A creator takes the life lock and makes the

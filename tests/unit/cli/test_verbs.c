@@ -293,6 +293,35 @@ static void test_warnings(void **state)
 
 #define VERB_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+static void test_networks(void **state)
+{
+    expect(0, "$P network ls -q");
+    assert_string_equal(out, "");
+    expect(0, "$P network create --internal --subnet 10.200.1.0/24 --subnet6 fd00:1::/64 back");
+    assert_string_equal(out, "back\n");
+    expect_error(1, "$P network create back", "exists");
+    expect_error(125, "$P network create tap", "meaning of its own");
+    expect_error(125, "$P network create --subnet 1.2.3.0/24 x", "not private");
+    expect_error(125, "$P network creat x", "unknown command");
+    expect_error(125, "$P network", "too few");
+    expect_error(125, "$P network create", "too few");
+    expect_error(125, "$P network rm --force back", "unknown option");
+    expect(0, "$P network create --help");
+    assert_non_null(strstr(out, "paravane network create [OPTIONS] NAME"));
+    expect(0, "$P network ls");
+    assert_non_null(strstr(out, "10.200.1.0/24"));
+    assert_non_null(strstr(out, "internal"));
+    expect(0, "$P network ls --format json");
+    assert_non_null(strstr(out, "\"subnet6\":\"fd00:1::/64\""));
+    expect(0, "$P network inspect back");
+    assert_null(strstr(out, "gateway"));
+    expect_error(1, "$P network inspect no", "paravane network create no");
+    expect_error(1, "$P network rm no back", "no network 'no'");
+    assert_string_equal(out, "back\n");
+    expect(0, "$P network ls -q");
+    assert_string_equal(out, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -311,6 +340,7 @@ int main(void)
         VERB_TEST(test_usage),
         VERB_TEST(test_update),
         VERB_TEST(test_warnings),
+        VERB_TEST(test_networks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
