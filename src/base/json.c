@@ -250,6 +250,11 @@ int pv_json_add(struct pv_json *parent, const char *key, struct pv_json *child)
     return -ENOMEM;
 }
 
+int pv_json_add_shared(struct pv_json *parent, const char *key, const struct pv_json *child)
+{
+    return pv_json_add(parent, key, child ? wrap(json_object_get(raw(child))) : NULL);
+}
+
 int pv_json_add_string(struct pv_json *parent, const char *key, const char *text)
 {
     return text ? pv_json_add_string_len(parent, key, text, strlen(text)) : 0;

@@ -56,6 +56,8 @@ int pv_json_need_string(const struct pv_json *o, const char *key, char **ret_tex
 struct pv_json *pv_json_new_object(void);
 struct pv_json *pv_json_new_array(void);
 int pv_json_add(struct pv_json *parent, const char *key, struct pv_json *child);
+/* The same child for a second parent: it must not change any more. The first one keeps it, too. */
+int pv_json_add_shared(struct pv_json *parent, const char *key, const struct pv_json *child);
 int pv_json_add_string(struct pv_json *parent, const char *key, const char *text);
 int pv_json_add_string_len(struct pv_json *parent, const char *key, const char *text, size_t len);
 int pv_json_add_u64(struct pv_json *parent, const char *key, uint64_t value);

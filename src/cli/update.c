@@ -6,13 +6,16 @@
 #include "cli/client.h"
 #include "cli/say.h"
 #include "cli/verbs.h"
+#include "workload/disk.h"
 #include "workload/resources.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 struct update_options {
     const char *memory, *cpus;
+    struct pv_strv disk_rates, disk_sizes;
 };
 
 #define OPTION(member) offsetof(struct update_options, member)
@@ -20,6 +23,10 @@ struct update_options {
 static const struct cli_option options[] = {
     {'m', "memory", "SIZE", CLI_OPTION_TEXT, OPTION(memory), "memory of the machine"},
     {0, "cpus", "N", CLI_OPTION_TEXT, OPTION(cpus), "CPUs of the machine, 1.5 is possible"},
+    {0, "disk-rate", "[SERIAL:]LIMIT,...", CLI_OPTION_LIST, OPTION(disk_rates),
+     "limit disks: bps=SIZE, iops=N, bps-burst=SIZE, iops-burst=N"},
+    {0, "disk-size", "SERIAL=SIZE", CLI_OPTION_LIST, OPTION(disk_sizes),
+     "make a disk larger; 0: take the size that its file has"},
     {0},
 };
 
@@ -39,6 +46,44 @@ static int add_cpus(struct pv_json *changes, const char *text, struct pv_error *
     return rc < 0 ? rc : pv_json_add_u64(changes, "cpu_milli", r.cpu_milli);
 }
 
+static int add_rate(struct pv_json *list, const char *text, struct pv_error *err)
+{
+    struct workload_disk_limit limit;
+    int rc = workload_disk_limit_parse(text, &limit, err);
+    struct pv_json *entry = rc == 0 ? pv_json_new_object() : NULL;
+    if (rc < 0 || (rc = pv_json_add(list, NULL, entry)) < 0)
+        return rc;
+    const struct wire_disk disk = {.bytes = limit.rate.bytes, .operations = limit.rate.operations};
+    rc = pv_json_add_string(entry, "serial", limit.serial[0] ? limit.serial : NULL);
+    return rc == 0 ? wire_disk_add_rate(entry, &disk) : rc;
+}
+
+static int add_size(struct pv_json *list, const char *text, struct pv_error *err)
+{
+    const char *equals = strchr(text, '=');
+    uint64_t bytes;
+    if (!equals || equals == text || pv_str_to_size(equals + 1, &bytes) < 0 || bytes > INT64_MAX)
+        return pv_error_set(err, EINVAL, "--disk-size '%s': write SERIAL=SIZE: data=20G", text);
+    struct pv_json *entry = pv_json_new_object();
+    int rc = pv_json_add(list, NULL, entry);
+    if (rc == 0)
+        rc = pv_json_add_string_len(entry, "serial", text, (size_t)(equals - text));
+    return rc == 0 ? pv_json_add_u64(entry, "bytes", bytes) : rc;
+}
+
+static int add_list(struct pv_json *changes, const char *key, const struct pv_strv *texts,
+                    int (*add)(struct pv_json *list, const char *text, struct pv_error *err),
+                    struct pv_error *err)
+{
+    if (texts->count == 0)
+        return 0;
+    struct pv_json *list = pv_json_new_array();
+    int rc = pv_json_add(changes, key, list);
+    for (size_t i = 0; rc == 0 && i < texts->count; i++)
+        rc = add(list, texts->items[i], err);
+    return rc;
+}
+
 /* The flags as changes, and whether there are any. */
 static int read_changes(const struct update_options *o, struct pv_json *changes, bool *ret_any,
                         struct pv_error *err)
@@ -46,7 +91,11 @@ static int read_changes(const struct update_options *o, struct pv_json *changes,
     int rc = o->memory ? add_memory(changes, o->memory, err) : 0;
     if (rc == 0 && o->cpus)
         rc = add_cpus(changes, o->cpus, err);
-    *ret_any = o->memory || o->cpus;
+    if (rc == 0)
+        rc = add_list(changes, "disk_rates", &o->disk_rates, add_rate, err);
+    if (rc == 0)
+        rc = add_list(changes, "disk_sizes", &o->disk_sizes, add_size, err);
+    *ret_any = o->memory || o->cpus || o->disk_rates.count || o->disk_sizes.count;
     return rc;
 }
 

@@ -49,9 +49,49 @@ static int keep_cpu(struct instance_config *config, const struct pv_json *change
     return 0;
 }
 
+/* Rates of one disk, or of all when the entry names none. A disk's size is its file's. */
+static int keep_rate(struct wire_machine *m, const struct pv_json *entry, struct pv_error *err)
+{
+    pv_auto_free char *serial = NULL;
+    struct wire_disk rate = {0};
+    int rc = pv_json_get_string(entry, "serial", &serial, err);
+    if (rc == 0)
+        rc = wire_disk_read_rate(entry, &rate, err);
+    bool found = !serial;
+    for (uint32_t i = 0; rc == 0 && i < m->num_disks; i++) {
+        struct wire_disk *d = &m->disks[i];
+        if (serial && (!d->serial || strcmp(d->serial, serial) != 0))
+            continue;
+        if (d->format && strcmp(d->format, "vhost-user") == 0)
+            return pv_error_set(err, EOPNOTSUPP,
+                                "--disk-rate: a storage daemon serves '%s': ask "
+                                "that",
+                                d->path);
+        d->bytes = rate.bytes;
+        d->operations = rate.operations;
+        found = true;
+    }
+    return rc == 0 && !found ? pv_error_set(err, ENOENT,
+                                            "--disk-rate: no disk has the serial "
+                                            "number '%.32s'",
+                                            serial)
+                             : rc;
+}
+
+static int keep_rates(struct instance_config *config, const struct pv_json *changes,
+                      struct pv_error *err)
+{
+    const struct pv_json *list = pv_json_get(changes, "disk_rates");
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < pv_json_array_length(list); i++)
+        rc = keep_rate(&config->machine, pv_json_array_at(list, i), err);
+    return rc;
+}
+
 static const struct entry entries[] = {
     {"memory_bytes", keep_memory},
     {"cpu_milli", keep_cpu},
+    {"disk_rates", keep_rates},
 };
 
 struct keeping {

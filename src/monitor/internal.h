@@ -216,6 +216,16 @@ void monitor_update_done(struct monitor *m, int rc, const struct pv_error *err);
 struct pv_json *monitor_update_reply(struct monitor *m);
 void monitor_update_forget(struct monitor *m, struct monitor_client *client);
 
+/* disks.c: entries of update.c's table: "disk_rates" and "disk_sizes". */
+int monitor_disks_check_rates(struct monitor *m, const struct pv_json *request,
+                              struct pv_error *err);
+int monitor_disks_make_rates(struct monitor *m, const struct pv_json *request,
+                             struct pv_json *reply, struct pv_error *err);
+int monitor_disks_check_sizes(struct monitor *m, const struct pv_json *request,
+                              struct pv_error *err);
+int monitor_disks_make_sizes(struct monitor *m, const struct pv_json *request,
+                             struct pv_json *reply, struct pv_error *err);
+
 /* stats.c */
 /* Answers the client with counters, and with the guest's own statistics as soon as it tells them.
  */

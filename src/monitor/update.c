@@ -97,6 +97,8 @@ static int make_memory(struct monitor *m, const struct pv_json *request, struct 
 static const struct change changes[] = {
     {"memory_bytes", check_memory, make_memory},
     {"cpu_milli", check_cpu, make_cpu},
+    {"disk_rates", monitor_disks_check_rates, monitor_disks_make_rates},
+    {"disk_sizes", monitor_disks_check_sizes, monitor_disks_make_sizes},
 };
 
 struct check {

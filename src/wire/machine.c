@@ -119,7 +119,7 @@ static int check_format(const char *format, struct pv_error *err)
     return pv_error_set(err, EINVAL, "'format': there is no '%.100s'", format);
 }
 
-static int read_disk_rate(const struct pv_json *json, struct wire_disk *disk, struct pv_error *err)
+int wire_disk_read_rate(const struct pv_json *json, struct wire_disk *disk, struct pv_error *err)
 {
     int rc = pv_json_get_u64(json, "bps", 0, PV_RATE_MAX, &disk->bytes.per_second, err);
     if (rc == 0)
@@ -147,7 +147,7 @@ static int read_disk(const struct pv_json *json, struct wire_disk *disk, struct 
     if (rc == 0)
         rc = check_format(disk->format, err);
     if (rc == 0)
-        rc = read_disk_rate(json, disk, err);
+        rc = wire_disk_read_rate(json, disk, err);
     return rc < 0 ? rc : wire_check_text("serial", disk->serial, SERIAL_MAX, false, err);
 }
 
@@ -273,18 +273,24 @@ int wire_machine_read(const struct pv_json *json, struct wire_machine *m, struct
     return 0;
 }
 
-static int add_disk(struct pv_json *json, const struct wire_disk *d)
+int wire_disk_add_rate(struct pv_json *json, const struct wire_disk *d)
 {
-    if (pv_json_add_string(json, "path", d->path) < 0 ||
-        pv_json_add_bool(json, "read_only", d->read_only) < 0 ||
-        pv_json_add_string(json, "serial", d->serial) < 0 ||
-        pv_json_add_string(json, "format", d->format) < 0 ||
-        (d->bytes.per_second && pv_json_add_u64(json, "bps", d->bytes.per_second) < 0) ||
+    if ((d->bytes.per_second && pv_json_add_u64(json, "bps", d->bytes.per_second) < 0) ||
         (d->bytes.burst && pv_json_add_u64(json, "bps_burst", d->bytes.burst) < 0) ||
         (d->operations.per_second && pv_json_add_u64(json, "iops", d->operations.per_second) < 0) ||
         (d->operations.burst && pv_json_add_u64(json, "iops_burst", d->operations.burst) < 0))
         return -ENOMEM;
     return 0;
+}
+
+static int add_disk(struct pv_json *json, const struct wire_disk *d)
+{
+    if (pv_json_add_string(json, "path", d->path) < 0 ||
+        pv_json_add_bool(json, "read_only", d->read_only) < 0 ||
+        pv_json_add_string(json, "serial", d->serial) < 0 ||
+        pv_json_add_string(json, "format", d->format) < 0)
+        return -ENOMEM;
+    return wire_disk_add_rate(json, d);
 }
 
 static int add_disks(struct pv_json *json, const struct wire_machine *m)

@@ -55,6 +55,9 @@ struct wire_machine {
 };
 
 void wire_machine_done(struct wire_machine *m);
+/* The rates of a disk: "bps", "bps_burst", "iops", "iops_burst". What is missing stays. */
+int wire_disk_read_rate(const struct pv_json *json, struct wire_disk *disk, struct pv_error *err);
+int wire_disk_add_rate(struct pv_json *json, const struct wire_disk *disk); /* 0 or -ENOMEM */
 /* Reads and validates; unknown keys are refused by name. On failure *m is left done. */
 int wire_machine_read(const struct pv_json *json, struct wire_machine *m, struct pv_error *err);
 /* The machine as JSON, with keys named as the fields; the caller frees. NULL when out of memory.

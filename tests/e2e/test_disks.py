@@ -119,6 +119,68 @@ class Disks(DiskTest):
         self.assertGreater(blk['throttled_ns'], 500 * 1000 * 1000)
 
 
+class Updates(DiskTest):
+    def size(self, name='box'):
+        return int(self.exec(name, 'cat', '/sys/block/vdc/size', rc=0).text) * 512
+
+    def disk_config(self, name='box'):
+        return self.inspect(name)['config']['machine']['disks'][2]
+
+    def test_a_disk_grows_while_it_is_in_use(self):
+        path = self.disk(size=32 * MIB)
+        self.start('sleep', '1000', flags=['--disk', path + ':serial=data'])
+        self.exec('box', 'sh', '-ec', 'mke2fs -q -t ext4 /dev/vdc; mount /dev/vdc /mnt; '
+                  'seq 100000 >/mnt/numbers', rc=0)
+        self.pv('update', '--disk-size', 'data=96M', 'box', rc=0)
+        self.assertEqual(os.path.getsize(path), 96 * MIB)
+        self.wait_for('the new size', lambda: self.size() == 96 * MIB)
+        self.exec('box', 'sh', '-ec', 'resize2fs /dev/vdc 2>&1; '
+                  'dd if=/dev/zero of=/mnt/zeroes bs=1M count=60; umount /mnt', rc=0)
+        with open(path, 'r+b') as f:  # by somebody else
+            f.truncate(128 * MIB)
+        self.pv('update', '--disk-size', 'data=0', 'box', rc=0)
+        self.wait_for('the new size', lambda: self.size() == 128 * MIB)
+        self.pv('rm', '-f', 'box', rc=0)
+        run_tool('e2fsck', '-fn', path)
+
+    def test_sizes_that_cannot_be(self):
+        path = self.disk()
+        self.start('sleep', '1000', flags=['--disk', path + ':serial=data', '--disk',
+                                           self.disk('b') + ':ro,serial=still'])
+        for size, words in (('data=1M', 'shrink'), ('nobody=1G', 'nobody'), ('still=1G', 'read-only'),
+                            ('layer=20G', "root's own"), ('data=100000001', 'sectors')):
+            result = self.pv('update', '--disk-size', size, 'box', rc=1)
+            self.assertIn(words, result.errors)
+        for size in ('data', '=1G', 'data=', 'data=big'):
+            self.assertIn('SERIAL=SIZE', self.pv('update', '--disk-size', size, 'box', rc=125).errors)
+        self.assertEqual(os.path.getsize(path), 64 * MIB)
+        self.assertEqual(self.size(), 64 * MIB)
+
+    def test_rates_change_and_stay(self):
+        path = self.disk()
+        self.start('sleep', '1000', flags=['--disk', path + ':serial=data'])
+        write = ('dd', 'if=/dev/zero', 'of=/dev/vdc', 'bs=1M', 'count=3', 'oflag=direct')
+        self.pv('update', '--disk-rate', 'data:bps=2M,bps-burst=1M', 'box', rc=0)
+        begin = time.monotonic()
+        self.exec('box', *write, rc=0)
+        self.assertGreater(time.monotonic() - begin, 0.9)
+        self.assertEqual((self.disk_config()['bps'], self.disk_config()['bps_burst']),
+                         (2 * MIB, MIB))
+        self.pv('update', '--disk-rate', 'iops=1000000', 'box', rc=0)
+        self.assertNotIn('bps', self.disk_config())
+        self.assertEqual(self.disk_config()['iops'], 1000000)
+        self.exec('box', *write, rc=0)
+        for rate in ('nobody:bps=1M', ):
+            self.assertIn('nobody', self.pv('update', '--disk-rate', rate, 'box', rc=1).errors)
+        self.pv('update', '--disk-rate', 'data:speed=1', 'box', rc=125)
+        self.pv('stop', '-t', '1', 'box', rc=0)
+        self.pv('update', '--disk-rate', 'data:bps=5M', 'box', rc=0)
+        self.assertEqual(self.disk_config()['bps'], 5 * MIB)
+        self.assertIn('nobody', self.pv('update', '--disk-rate', 'nobody:bps=1', 'box', rc=1).errors)
+        self.assertIn('while the machine runs',
+                      self.pv('update', '--disk-size', 'data=1G', 'box', rc=1).errors)
+
+
 class Wrong(DiskTest):
     def test_files_that_are_no_disks(self):
         folder = self.work_dir

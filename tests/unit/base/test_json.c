@@ -87,6 +87,17 @@ static void test_strings_and_lists(void **state)
     pv_strv_done(&list);
 }
 
+static void test_a_child_of_two(void **state)
+{
+    struct pv_json *first = parse("{\"list\":[1,2]}");
+    pv_auto(pv_json) struct pv_json *second = pv_json_new_object();
+    assert_int_equal(pv_json_add_shared(second, "l", pv_json_get(first, "list")), 0);
+    assert_int_equal(pv_json_add_shared(second, "n", NULL), -ENOMEM);
+    pv_json_free(first);
+    pv_auto_free char *text = pv_json_print(second, false);
+    assert_string_equal(text, "{\"l\":[1,2]}");
+}
+
 static void test_round_trip(void **state)
 {
     pv_auto(pv_json) struct pv_json *o = pv_json_new_object();
@@ -105,6 +116,7 @@ int main(void)
         cmocka_unit_test(test_depth_is_bounded),
         cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_strings_and_lists),
+        cmocka_unit_test(test_a_child_of_two),
         cmocka_unit_test(test_round_trip),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
