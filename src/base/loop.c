@@ -16,14 +16,15 @@
 #include <sys/timerfd.h>
 #include <time.h>
 
-enum source_kind { SOURCE_FD, SOURCE_TIMER, SOURCE_SIGNAL, SOURCE_DEFER };
+enum source_kind { SOURCE_FD, SOURCE_TIMER, SOURCE_SIGNAL, SOURCE_DEFER, SOURCE_AFTER };
 
 struct pv_loop_source {
     struct pv_loop *loop;
     struct pv_loop_source *prev, *next;
     enum source_kind kind;
     int fd;
-    bool owns_fd, dead;
+    struct pv_loop_source *next_woken;
+    bool owns_fd, dead, woken;
     uint32_t events;
     union {
         pv_loop_fd_fn *on_fd;
@@ -40,6 +41,7 @@ struct pv_loop {
     struct pv_loop_source *sources; /* alive */
     struct pv_loop_source *dead;    /* removed in this turn */
     struct pv_loop_source *deferred;
+    struct pv_loop_source *woken; /* by next_woken; the dead ones are in no other list */
 };
 
 static void list_push(struct pv_loop_source **head, struct pv_loop_source *s)
@@ -91,6 +93,12 @@ void pv_loop_free(struct pv_loop *loop)
 {
     if (!loop)
         return;
+    while (loop->woken) {
+        struct pv_loop_source *s = loop->woken;
+        loop->woken = s->next_woken;
+        if (s->dead)
+            free(s);
+    }
     free_list(&loop->sources);
     free_list(&loop->deferred);
     free_list(&loop->dead);
@@ -192,6 +200,27 @@ int pv_loop_defer(struct pv_loop *loop, pv_loop_timer_fn *fn, void *data)
     return 0;
 }
 
+struct pv_loop_source *pv_loop_add_after(struct pv_loop *loop, pv_loop_timer_fn *fn, void *data)
+{
+    struct pv_loop_source *s = calloc(1, sizeof(*s));
+    if (!s)
+        return NULL;
+    *s = (struct pv_loop_source){.loop = loop, .kind = SOURCE_AFTER, .fd = -1, .data = data};
+    s->on_timer = fn;
+    list_push(&loop->sources, s);
+    return s;
+}
+
+void pv_loop_wake(struct pv_loop_source *s)
+{
+    assert(s->kind == SOURCE_AFTER);
+    if (s->woken || s->dead)
+        return;
+    s->woken = true;
+    s->next_woken = s->loop->woken;
+    s->loop->woken = s;
+}
+
 void pv_loop_remove(struct pv_loop_source *s)
 {
     if (!s || s->dead)
@@ -203,7 +232,8 @@ void pv_loop_remove(struct pv_loop_source *s)
         close(s->fd);
     s->owns_fd = false;
     list_drop(&s->loop->sources, s);
-    list_push(&s->loop->dead, s);
+    if (!s->woken) /* else run_woken comes upon it */
+        list_push(&s->loop->dead, s);
 }
 
 static void dispatch_signals(struct pv_loop_source *s)
@@ -236,6 +266,7 @@ static void dispatch(struct pv_loop_source *s, uint32_t events)
         dispatch_signals(s);
         break;
     case SOURCE_DEFER:
+    case SOURCE_AFTER:
         break;
     }
 }
@@ -252,13 +283,27 @@ static void run_deferred(struct pv_loop *loop)
     }
 }
 
+static void run_woken(struct pv_loop *loop)
+{
+    struct pv_loop_source *batch = pv_take_ptr(loop->woken);
+    while (batch) {
+        struct pv_loop_source *s = batch;
+        batch = s->next_woken;
+        s->woken = false;
+        if (s->dead)
+            list_push(&loop->dead, s);
+        else
+            s->on_timer(s->data);
+    }
+}
+
 int pv_loop_run(struct pv_loop *loop)
 {
     loop->stopped = false;
     while (!loop->stopped) {
         struct epoll_event batch[32];
-        int n =
-            epoll_wait(loop->epoll_fd, batch, (int)PV_ARRAY_SIZE(batch), loop->deferred ? 0 : -1);
+        int timeout = loop->deferred || loop->woken ? 0 : -1;
+        int n = epoll_wait(loop->epoll_fd, batch, (int)PV_ARRAY_SIZE(batch), timeout);
         if (n < 0 && errno != EINTR)
             return -errno;
         for (int i = 0; i < n; i++) {
@@ -267,6 +312,7 @@ int pv_loop_run(struct pv_loop *loop)
                 dispatch(s, batch[i].events);
         }
         run_deferred(loop);
+        run_woken(loop);
         free_list(&loop->dead);
     }
     return loop->code;

@@ -43,6 +43,11 @@ struct pv_loop_source *pv_loop_add_signal(struct pv_loop *loop, int signo, pv_lo
                                           void *data);
 /* Runs once after the current callbacks, on the next turn. Removed by itself. */
 int pv_loop_defer(struct pv_loop *loop, pv_loop_timer_fn *fn, void *data);
+/* A source that runs at the end of a turn: once, however often it was woken during the turn. For
+ * work that is cheaper for many events together. */
+struct pv_loop_source *pv_loop_add_after(struct pv_loop *loop, pv_loop_timer_fn *fn, void *data);
+/* At the end of this turn; woken at the end of a turn: at the end of the next one. */
+void pv_loop_wake(struct pv_loop_source *after);
 void pv_loop_remove(struct pv_loop_source *source); /* accepts NULL */
 
 /* Runs until pv_loop_stop. Returns the code given to it, or -errno when epoll failed. */

@@ -108,6 +108,51 @@ static void test_a_silenced_descriptor_wakes_nobody(void **state)
     close(f.pipe_a[0]);
 }
 
+static void count_after(void *data)
+{
+    struct fixture *f = data;
+    if (++f->calls < 3)
+        pv_loop_wake(f->a); /* from the end of a turn: at the end of the next one */
+    else
+        pv_loop_stop(f->loop, 0);
+}
+
+static void test_what_is_woken_often_runs_once_a_turn(void **state)
+{
+    struct fixture f = {.loop = pv_loop_new()};
+    f.a = pv_loop_add_after(f.loop, count_after, &f);
+    pv_loop_wake(f.a);
+    pv_loop_wake(f.a);
+    assert_int_equal(pv_loop_run(f.loop), 0);
+    assert_int_equal(f.calls, 3);
+    pv_loop_free(f.loop);
+}
+
+static void remove_other(void *data)
+{
+    struct fixture *f = data;
+    f->calls++;
+    pv_loop_wake(f->b);
+    pv_loop_remove(f->b);
+    pv_loop_wake(f->b);
+    f->timer = pv_loop_add_timer(f->loop, stop_later, f);
+    pv_loop_arm(f->timer, 1);
+}
+
+static void test_what_is_woken_and_removed_stays_silent(void **state)
+{
+    struct fixture f = {.loop = pv_loop_new()};
+    f.a = pv_loop_add_after(f.loop, remove_other, &f);
+    f.b = pv_loop_add_after(f.loop, count_after, &f);
+    pv_loop_wake(f.a);
+    assert_int_equal(pv_loop_run(f.loop), 0);
+    assert_int_equal(f.calls, 2); /* the remover's and the timer's */
+    struct pv_loop_source *c = pv_loop_add_after(f.loop, count_after, &f);
+    pv_loop_wake(c);
+    pv_loop_remove(c);
+    pv_loop_free(f.loop);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -115,6 +160,8 @@ int main(void)
         cmocka_unit_test(test_timers_run_once_and_deferred_calls_run_first),
         cmocka_unit_test(test_signals_arrive_in_the_loop),
         cmocka_unit_test(test_a_silenced_descriptor_wakes_nobody),
+        cmocka_unit_test(test_what_is_woken_often_runs_once_a_turn),
+        cmocka_unit_test(test_what_is_woken_and_removed_stays_silent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
