@@ -12,6 +12,7 @@
 #include "agent/cgroup.h"
 #include "agent/log.h"
 #include "agent/mounts.h"
+#include "agent/net.h"
 #include "agent/oom.h"
 #include "agent/power.h"
 #include "agent/pressure.h"
@@ -108,6 +109,8 @@ static void on_machine(void *data, const struct wire_setup *setup)
     if (sethostname(setup->hostname, strlen(setup->hostname)) < 0)
         agent_log_note("set the host name: %s", strerror(errno));
     int rc = agent_root_enter(setup, &m->layer_fd, &err);
+    if (rc == 0)
+        rc = agent_net_configure(setup, &err);
     if (rc == 0)
         rc = listen_for_sessions(m, &err);
     if (rc < 0) {

@@ -24,6 +24,8 @@ struct run_options {
     const char *name, *hostname, *user, *workdir, *isolation;
     const char *kernel, *kernel_args, *kernel_log_level;
     struct pv_strv env, env_files, log_opts, disks, disk_rates;
+    const char *net;
+    struct pv_strv publish, addresses, gateways, dns, dns_searches, hosts;
 };
 
 #define OPTION(member) offsetof(struct run_options, member)
@@ -53,6 +55,17 @@ static const struct cli_option options[] = {
     {0, "isolation", "LEVEL", CLI_OPTION_TEXT, OPTION(isolation), "paravirt or auto (auto)"},
     {0, "sig-proxy", NULL, CLI_OPTION_OFF, OPTION(no_proxy),
      "pass signals on to the command (true)"},
+    {0, "net", "NETWORK", CLI_OPTION_TEXT, OPTION(net),
+     "user, none, tap[:BRIDGE] or a network's name (user)"},
+    {0, "network", "NETWORK", CLI_OPTION_TEXT, OPTION(net), "the same, as Docker writes it"},
+    {'p', "publish", "[ADDR:]HOST:GUEST", CLI_OPTION_LIST, OPTION(publish),
+     "lead a port of the host to one of the machine; /udp behind it for UDP"},
+    {0, "ip", "ADDR/LEN", CLI_OPTION_LIST, OPTION(addresses), "address of the machine on a tap"},
+    {0, "gateway", "ADDR", CLI_OPTION_LIST, OPTION(gateways), "its router, on a tap"},
+    {0, "dns", "ADDR", CLI_OPTION_LIST, OPTION(dns), "name server to ask (those of the host)"},
+    {0, "dns-search", "DOMAIN", CLI_OPTION_LIST, OPTION(dns_searches),
+     "domain to search names in (those of the host)"},
+    {0, "add-host", "NAME:ADDR", CLI_OPTION_LIST, OPTION(hosts), "add a line to /etc/hosts"},
     {0, "log-max-size", "SIZE", CLI_OPTION_TEXT, OPTION(log_max_size),
      "most that the log may take (16M)"},
     {0, "log-opt", "max-size=SIZE", CLI_OPTION_LIST, OPTION(log_opts),
@@ -161,6 +174,27 @@ static int read_command(const struct run_options *o, char **args, struct workloa
     return 0;
 }
 
+static int read_network(const struct run_options *o, struct workload_network *n,
+                        struct pv_error *err)
+{
+    const struct {
+        const struct pv_strv *list;
+        int (*add)(struct workload_network *n, const char *text, struct pv_error *err);
+    } lists[] = {
+        {&o->publish, workload_network_add_ports},
+        {&o->addresses, workload_network_add_address},
+        {&o->gateways, workload_network_add_gateway},
+        {&o->dns, workload_network_add_nameserver},
+        {&o->dns_searches, workload_network_add_search},
+        {&o->hosts, workload_network_add_host},
+    };
+    int rc = o->net ? workload_network_set(n, o->net, err) : 0;
+    for (size_t i = 0; i < PV_ARRAY_SIZE(lists); i++)
+        for (size_t j = 0; rc == 0 && j < lists[i].list->count; j++)
+            rc = lists[i].add(n, lists[i].list->items[j], err);
+    return rc;
+}
+
 static int read_spec(const struct run_options *o, char **args, struct workload_spec *spec,
                      struct pv_error *err)
 {
@@ -172,6 +206,8 @@ static int read_spec(const struct run_options *o, char **args, struct workload_s
         rc = read_resources(o, &spec->resources, err);
     if (rc == 0)
         rc = read_disks(o, &spec->disks, err);
+    if (rc == 0)
+        rc = read_network(o, &spec->network, err);
     if (rc == 0)
         rc = read_env(o, spec, err);
     if (rc == 0)

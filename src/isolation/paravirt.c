@@ -7,6 +7,7 @@
 #include "isolation/files.h"
 #include "isolation/isolation.h"
 #include "isolation/launch.h"
+#include "isolation/network.h"
 #include "isolation/owner.h"
 
 #include "base/fd.h"
@@ -131,6 +132,8 @@ static int paravirt_prepare(const struct isolation_request *request,
         rc = fill_disks(request, &m, err);
     if (rc == 0)
         rc = fill_setup(request, &m, err);
+    if (rc == 0)
+        rc = isolation_network_fill(&request->spec->network, request->id, &m, err);
     if (rc == 0)
         rc = fill_process(request, &m, err);
     if (rc < 0) {

@@ -143,6 +143,8 @@ static int open_everything(struct monitor *m, int *guest_ends, struct pv_error *
     if (rc == 0)
         rc = monitor_devices_make(m, guest_ends, err);
     if (rc == 0)
+        rc = monitor_net_resolve(m, err);
+    if (rc == 0)
         rc = open_sockets(m, err);
     if (rc == 0)
         rc = monitor_life_init(m, err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * devices.c: the devices of a machine, in the order in which the guest sees them: console, rng,
- * vsock, then the disks (vda, vdb, ...).
+ * vsock, then the disks (vda, vdb, ...), then the network cards (eth0, ...).
  */
 #include "monitor/internal.h"
 
@@ -163,14 +163,15 @@ int monitor_devices_make(struct monitor *m, int guest_ends[MONITOR_DEVICES_MAX],
 {
     static int (*const first[])(struct monitor * m, struct monitor_device * d,
                                 struct pv_error * err) = {make_console, make_rng, make_vsock};
-    size_t total = PV_ARRAY_SIZE(first) + m->spec.num_disks;
+    size_t disks = PV_ARRAY_SIZE(first), nets = disks + m->spec.num_disks;
+    size_t total = nets + m->spec.num_nets;
 
     for (size_t i = 0; i < total; i++) {
         struct monitor_device *d = &m->devices[i];
         d->m = m;
-        int rc = i < PV_ARRAY_SIZE(first)
-                     ? first[i](m, d, err)
-                     : make_disk(m, d, (uint32_t)(i - PV_ARRAY_SIZE(first)), &guest_ends[i], err);
+        int rc = i < disks  ? first[i](m, d, err)
+                 : i < nets ? make_disk(m, d, (uint32_t)(i - disks), &guest_ends[i], err)
+                            : monitor_net_make(m, d, (uint32_t)(i - nets), err);
         m->num_devices = i + 1; /* so that monitor_devices_free sees it */
         if (rc == 0 && d->device)
             rc = add(m, d, &guest_ends[i], err);
@@ -197,6 +198,7 @@ void monitor_devices_free(struct monitor *m)
         virtio_vhost_user_free(pv_take_ptr(d->transport));
         virtio_device_free(pv_take_ptr(d->device));
         disk_close(pv_take_ptr(d->disk));
+        net_link_free(pv_take_ptr(d->link));
     }
     m->num_devices = 0;
     m->vsock = NULL;

@@ -11,10 +11,12 @@
 #include "disk/disk.h"
 #include "engine/engine.h"
 #include "jail/cgroup.h"
+#include "jail/filter.h"
 #include "jail/walls.h"
 #include "memory/memory.h"
 #include "monitor/console.h"
 #include "monitor/log.h"
+#include "net/link.h"
 #include "virtio/device.h"
 #include "wire/machine.h"
 #include "wire/stream.h"
@@ -28,7 +30,7 @@
 #define MONITOR_CONTROL_SOCKET "control.sock"
 #define MONITOR_VSOCK_SOCKET "vsock.sock"
 
-#define MONITOR_DEVICES_MAX (WIRE_MACHINE_DISKS_MAX + 3)
+#define MONITOR_DEVICES_MAX (WIRE_MACHINE_DISKS_MAX + WIRE_SETUP_NETS_MAX + 3)
 #define MONITOR_CLIENTS_MAX 64
 
 /* The life of a machine. It only moves forward. */
@@ -53,6 +55,7 @@ struct monitor_device {
     struct disk *disk;            /* only blk */
     const struct wire_disk *spec; /* only blk; in the description */
     uint64_t error_ns;            /* when the log last told of a disk's error; 0: never */
+    struct net_link *link;        /* only net: what stands below the card */
     struct monitor *m;
 };
 
@@ -136,6 +139,16 @@ int monitor_devices_make(struct monitor *m, int guest_ends[MONITOR_DEVICES_MAX],
 /* Starts the disks' workers: inside the jail, which needs a single thread before. */
 int monitor_devices_start(struct monitor *m, struct pv_error *err);
 void monitor_devices_free(struct monitor *m);
+
+/* net.c: makes a network card and all that it stands on. Ports of the host are taken here. */
+int monitor_net_make(struct monitor *m, struct monitor_device *d, uint32_t index,
+                     struct pv_error *err);
+/* Finds out whom the guest may ask for names, from the host's files: before the jail. */
+int monitor_net_resolve(struct monitor *m, struct pv_error *err);
+/* Whether a backend makes sockets of the host while it serves. */
+bool monitor_net_needs_host(const struct monitor *m);
+/* Allows the backends' system calls. */
+int monitor_net_allow(const struct monitor *m, struct jail_filter *filter, struct pv_error *err);
 
 /* build.c: opens, creates and starts everything that the description names, and ends inside the
  * jail. On failure the process has to end; nothing outside it stays. */

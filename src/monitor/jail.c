@@ -86,6 +86,8 @@ static int allow_everything(struct monitor *m, struct jail_filter *filter, struc
     for (size_t i = 0; i < m->num_devices && rc == 0; i++)
         if (m->devices[i].device)
             rc = allow_list(filter, virtio_device_get_class(m->devices[i].device)->syscalls, err);
+    if (rc == 0)
+        rc = monitor_net_allow(m, filter, err);
     for (const struct disk_syscall *s = disk_syscalls; s->name && rc == 0; s++)
         rc = jail_filter_allow_name(filter, s->name, s->reason, err);
     for (const struct engine_syscall *s = engine_syscalls; s->name && rc == 0; s++)
@@ -118,6 +120,7 @@ int monitor_jail_enter(struct monitor *m, struct pv_error *err)
         .uid = m->spec.uid,
         .gid = m->spec.gid,
         .filter = program,
+        .keep_network = monitor_net_needs_host(m),
     };
     rc = jail_monitor_enter(&config, &m->monitor_walls, err);
     return rc < 0 ? pv_error_prefix(err, "monitor's jail") : 0;

@@ -24,6 +24,11 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+/* Since Linux 6.2, for headers that are older. */
+#ifndef VIRTIO_NET_HDR_GSO_UDP_L4
+#define VIRTIO_NET_HDR_GSO_UDP_L4 5
+#endif
+
 #define NET_MTU_MAX 65520u
 /* The longest frame: an IP packet of 64 KiB, its Ethernet header and a VLAN tag. */
 #define NET_FRAME_MAX (65535u + 18u)

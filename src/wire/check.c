@@ -4,6 +4,7 @@
  */
 #include "wire/check_internal.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
 
@@ -77,4 +78,58 @@ int wire_check_get_u16(const struct pv_json *o, const char *key, uint16_t *ret_v
     if (rc == 0)
         *ret_value = (uint16_t)value;
     return rc;
+}
+
+static bool is_address(const char *text)
+{
+    uint8_t bytes[16];
+    return inet_pton(AF_INET, text, bytes) == 1 || inet_pton(AF_INET6, text, bytes) == 1;
+}
+
+int wire_check_address(const char *key, const char *text, struct pv_error *err)
+{
+    if (!is_address(text))
+        return pv_error_set(err, EINVAL, "'%s': '%.100s' is no IP address", key, text);
+    return 0;
+}
+
+int wire_check_network(const char *key, const char *text, struct pv_error *err)
+{
+    char address[INET6_ADDRSTRLEN] = "";
+    uint64_t length;
+    size_t len = strcspn(text, "/");
+    if (len < sizeof(address))
+        memcpy(address, text, len);
+    if (!is_address(address) || !text[len] ||
+        pv_str_to_u64(text + len + 1, 1, strchr(address, ':') ? 128 : 32, &length) < 0)
+        return pv_error_set(err, EINVAL, "'%s': '%.100s' is not ADDRESS/LENGTH", key, text);
+    return 0;
+}
+
+int wire_check_mac(const char *key, const char *text, struct pv_error *err)
+{
+    static const char digits[] = "0123456789abcdef";
+    bool good = strlen(text) == 17;
+    for (size_t i = 0; good && i < 17; i++)
+        good = i % 3 == 2 ? text[i] == ':' : strchr(digits, text[i]) != NULL;
+    /* The lowest bit of the first byte makes an address that of a group. */
+    if (!good || (strchr(digits, text[1]) - digits) & 1)
+        return pv_error_set(err, EINVAL, "'%s': '%.100s' is no Ethernet address of a host", key,
+                            text);
+    return 0;
+}
+
+int wire_check_get_list(const struct pv_json *o, const char *key, size_t max,
+                        const struct pv_json **ret_list, size_t *ret_count, struct pv_error *err)
+{
+    struct pv_strv none = {0};
+    const struct pv_json *list = pv_json_get(o, key);
+    size_t count = pv_json_array_length(list);
+    if (list && !count && pv_json_get_strv(o, key, &none, NULL) < 0)
+        return pv_error_set(err, EINVAL, "'%s': expected a list", key);
+    if (count > max)
+        return pv_error_set(err, E2BIG, "'%s': more than %zu", key, max);
+    *ret_list = list;
+    *ret_count = count;
+    return 0;
 }

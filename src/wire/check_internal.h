@@ -29,4 +29,13 @@ int wire_check_get_u32(const struct pv_json *o, const char *key, uint32_t min, u
 int wire_check_get_u16(const struct pv_json *o, const char *key, uint16_t *ret_value,
                        struct pv_error *err);
 
+/* An IPv4 or IPv6 address; one with the length of its network ("192.0.2.5/24"); an Ethernet address
+ * of one host ("02:00:5e:10:20:30", lower case). */
+int wire_check_address(const char *key, const char *text, struct pv_error *err);
+int wire_check_network(const char *key, const char *text, struct pv_error *err);
+int wire_check_mac(const char *key, const char *text, struct pv_error *err);
+/* The list of that name with at most max elements; a missing one is empty. Borrowed. */
+int wire_check_get_list(const struct pv_json *o, const char *key, size_t max,
+                        const struct pv_json **ret_list, size_t *ret_count, struct pv_error *err);
+
 #endif

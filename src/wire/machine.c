@@ -16,6 +16,7 @@
 #define SERIAL_MAX 20
 #define HOST_CPU_MAX 8191 /* NR_CPUS of the largest kernels, less one */
 #define LOG_LEVEL_MAX 8
+#define BRIDGE_MAX 15 /* IFNAMSIZ without the NUL */
 #define MIB (1ull << 20)
 
 void wire_machine_done(struct wire_machine *m)
@@ -34,6 +35,16 @@ void wire_machine_done(struct wire_machine *m)
         free(m->disks[i].serial);
         free(m->disks[i].format);
     }
+    for (size_t i = 0; i < PV_ARRAY_SIZE(m->nets); i++) {
+        free(m->nets[i].backend);
+        free(m->nets[i].mac);
+        free(m->nets[i].bridge);
+        pv_strv_done(&m->nets[i].addresses);
+        pv_strv_done(&m->nets[i].gateways);
+        pv_strv_done(&m->nets[i].dns);
+        pv_strv_done(&m->nets[i].ports);
+    }
+    pv_strv_done(&m->nameservers);
     wire_setup_done(&m->setup);
     wire_process_done(&m->process);
     *m = (struct wire_machine){0};
@@ -170,6 +181,67 @@ static int read_disks(const struct pv_json *json, struct wire_machine *m, struct
     return 0;
 }
 
+static int read_net_lists(const struct pv_json *json, struct wire_net *net, struct pv_error *err)
+{
+    const struct {
+        const char *key;
+        struct pv_strv *list;
+        size_t max;
+        int (*check)(const char *key, const char *text, struct pv_error *err);
+    } lists[] = {
+        {"addresses", &net->addresses, WIRE_SETUP_ADDRESSES_MAX, wire_check_network},
+        {"gateways", &net->gateways, WIRE_SETUP_ADDRESSES_MAX, wire_check_address},
+        {"dns", &net->dns, WIRE_SETUP_NAMESERVERS_MAX, wire_check_address},
+        {"ports", &net->ports, WIRE_MACHINE_PORTS_MAX, NULL},
+    };
+    int rc = 0;
+    for (size_t i = 0; i < PV_ARRAY_SIZE(lists) && rc == 0; i++) {
+        rc = pv_json_get_strv(json, lists[i].key, lists[i].list, err);
+        if (rc == 0 && lists[i].list->count > lists[i].max)
+            rc = pv_error_set(err, E2BIG, "'%s': more than %zu", lists[i].key, lists[i].max);
+        for (size_t j = 0; rc == 0 && lists[i].check && j < lists[i].list->count; j++)
+            rc = lists[i].check(lists[i].key, lists[i].list->items[j], err);
+    }
+    return rc;
+}
+
+static int read_net(const struct pv_json *json, struct wire_net *net, struct pv_error *err)
+{
+    static const char *const keys[] = {"backend", "mac",   "addresses", "gateways",
+                                       "dns",     "ports", "bridge"};
+    int rc = wire_check_keys(json, keys, PV_ARRAY_SIZE(keys), err);
+    if (rc == 0)
+        rc = pv_json_need_string(json, "backend", &net->backend, err);
+    if (rc == 0 && !pv_str_is_name(net->backend))
+        rc = pv_error_set(err, EINVAL, "'backend': not a name");
+    if (rc == 0)
+        rc = pv_json_need_string(json, "mac", &net->mac, err);
+    if (rc == 0)
+        rc = wire_check_mac("mac", net->mac, err);
+    if (rc == 0)
+        rc = pv_json_get_string(json, "bridge", &net->bridge, err);
+    if (rc == 0)
+        rc = wire_check_text("bridge", net->bridge, BRIDGE_MAX, false, err);
+    return rc < 0 ? rc : read_net_lists(json, net, err);
+}
+
+static int read_nets(const struct pv_json *json, struct wire_machine *m, struct pv_error *err)
+{
+    const struct pv_json *nets;
+    size_t count;
+    int rc = wire_check_get_list(json, "nets", WIRE_SETUP_NETS_MAX, &nets, &count, err);
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        m->num_nets++;
+        if (read_net(pv_json_array_at(nets, i), &m->nets[i], err) < 0)
+            rc = pv_error_prefix(err, "'nets': number %zu", i);
+    }
+    if (rc == 0)
+        rc = pv_json_get_strv(json, "nameservers", &m->nameservers, err);
+    for (size_t i = 0; rc == 0 && i < m->nameservers.count; i++)
+        rc = wire_check_address("nameservers", m->nameservers.items[i], err);
+    return rc;
+}
+
 static int need_object(const struct pv_json *json, const char *key, const struct pv_json **ret,
                        struct pv_error *err)
 {
@@ -247,6 +319,8 @@ static int read_fields(const struct pv_json *json, struct wire_machine *m, struc
         "guest_log_level",
         "wait_attach",
         "stdin_open",
+        "nets",
+        "nameservers",
     };
     int rc = wire_check_keys(json, keys, PV_ARRAY_SIZE(keys), err);
     if (rc == 0)
@@ -257,6 +331,8 @@ static int read_fields(const struct pv_json *json, struct wire_machine *m, struc
         rc = read_sizes(json, m, err);
     if (rc == 0)
         rc = read_disks(json, m, err);
+    if (rc == 0)
+        rc = read_nets(json, m, err);
     if (rc == 0)
         rc = read_parts(json, m, err);
     return rc < 0 ? rc : read_switches(json, m, err);
@@ -308,6 +384,29 @@ static int add_disks(struct pv_json *json, const struct wire_machine *m)
     return pv_json_add(json, "disks", disks);
 }
 
+static int add_nets(struct pv_json *json, const struct wire_machine *m)
+{
+    struct pv_json *nets = pv_json_new_array();
+    if (!nets)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < m->num_nets; i++) {
+        const struct wire_net *net = &m->nets[i];
+        struct pv_json *o = pv_json_new_object();
+        if (!o || pv_json_add(nets, NULL, o) < 0 ||
+            pv_json_add_string(o, "backend", net->backend) < 0 ||
+            pv_json_add_string(o, "mac", net->mac) < 0 ||
+            pv_json_add_strv(o, "addresses", &net->addresses) < 0 ||
+            pv_json_add_strv(o, "gateways", &net->gateways) < 0 ||
+            pv_json_add_strv(o, "dns", &net->dns) < 0 ||
+            pv_json_add_strv(o, "ports", &net->ports) < 0 ||
+            pv_json_add_string(o, "bridge", net->bridge) < 0) {
+            pv_json_free(nets);
+            return -ENOMEM;
+        }
+    }
+    return pv_json_add(json, "nets", nets);
+}
+
 static int add_strings(struct pv_json *json, const struct wire_machine *m)
 {
     if (pv_json_add_string(json, "id", m->id) < 0 ||
@@ -341,6 +440,7 @@ struct pv_json *wire_machine_write(const struct wire_machine *m)
 {
     pv_auto(pv_json) struct pv_json *json = pv_json_new_object();
     if (!json || add_strings(json, m) < 0 || add_numbers(json, m) < 0 || add_disks(json, m) < 0 ||
+        add_nets(json, m) < 0 || pv_json_add_strv(json, "nameservers", &m->nameservers) < 0 ||
         pv_json_add(json, "setup", wire_setup_write(&m->setup)) < 0 ||
         pv_json_add(json, "process", wire_process_write(&m->process)) < 0)
         return NULL;

@@ -17,6 +17,7 @@
 #define WIRE_MACHINE_CPU_MILLI_MIN 10u
 #define WIRE_MACHINE_MEMORY_MIN (64ull << 20)
 #define WIRE_MACHINE_MEMORY_MAX (1ull << 40)
+#define WIRE_MACHINE_PORTS_MAX 1024
 #define WIRE_MACHINE_CMDLINE_MAX 2048
 #define WIRE_MACHINE_LOG_MIN (64ull << 10)
 #define WIRE_MACHINE_LOG_DEFAULT (64ull << 20)
@@ -27,6 +28,16 @@ struct wire_disk {
     char *serial; /* at most 20 bytes, VIRTIO_BLK_ID_BYTES; NULL: none */
     char *format; /* "raw", "qcow2", "vhost-user": then path is a socket; NULL: raw */
     struct pv_rate_limit bytes, operations;
+};
+
+/* A network card and what carries its frames. */
+struct wire_net {
+    char *backend;                      /* a name of net/table.c: "user", "tap" */
+    char *mac;                          /* of the card */
+    struct pv_strv addresses, gateways; /* of the guest: as in wire_setup_net */
+    struct pv_strv dns;                 /* where the guest asks for names, on this network */
+    struct pv_strv ports;               /* workload_port_parse reads them */
+    char *bridge;                       /* tap: to be added to; NULL: none */
 };
 
 struct wire_machine {
@@ -41,6 +52,9 @@ struct wire_machine {
     struct pv_strv host_cpus;  /* decimal numbers, as many as cpus, or empty: not pinned */
     struct wire_disk disks[WIRE_MACHINE_DISKS_MAX]; /* vda, vdb, ... */
     uint32_t num_disks;
+    struct wire_net nets[WIRE_SETUP_NETS_MAX]; /* eth0, eth1, ... */
+    uint32_t num_nets;
+    struct pv_strv nameservers; /* whom our DNS asks; empty: those of the host */
     struct wire_setup setup;
     struct wire_process process; /* the main process */
     bool wait_attach; /* start the main process only when a primary client has attached */

@@ -7,9 +7,9 @@
 
 #include "wire/check_internal.h"
 
-#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <string.h>
 
 #define HOSTNAME_MAX 64 /* __NEW_UTS_LEN */
@@ -26,6 +26,11 @@ void wire_setup_done(struct wire_setup *s)
     pv_strv_done(&s->nameservers);
     pv_strv_done(&s->searches);
     pv_strv_done(&s->hosts);
+    for (size_t i = 0; i < PV_ARRAY_SIZE(s->nets); i++) {
+        free(s->nets[i].mac);
+        pv_strv_done(&s->nets[i].addresses);
+        pv_strv_done(&s->nets[i].gateways);
+    }
     *s = (struct wire_setup){0};
 }
 
@@ -70,8 +75,7 @@ static int check_count(const char *key, const struct pv_strv *list, size_t max,
 
 static bool is_address(const char *text)
 {
-    uint8_t bytes[16];
-    return inet_pton(AF_INET, text, bytes) == 1 || inet_pton(AF_INET6, text, bytes) == 1;
+    return wire_check_address("", text, NULL) == 0;
 }
 
 static int check_nameservers(const struct pv_strv *list, struct pv_error *err)
@@ -121,6 +125,62 @@ static int check_hosts(const struct pv_strv *list, struct pv_error *err)
     return rc;
 }
 
+/* -- network cards -- */
+
+static int read_net(const struct pv_json *json, struct wire_setup_net *net, struct pv_error *err)
+{
+    static const char *const keys[] = {"mac", "addresses", "gateways"};
+    int rc = wire_check_keys(json, keys, PV_ARRAY_SIZE(keys), err);
+    if (rc == 0)
+        rc = pv_json_need_string(json, "mac", &net->mac, err);
+    if (rc == 0)
+        rc = wire_check_mac("mac", net->mac, err);
+    if (rc == 0)
+        rc = pv_json_get_strv(json, "addresses", &net->addresses, err);
+    if (rc == 0)
+        rc = pv_json_get_strv(json, "gateways", &net->gateways, err);
+    if (rc == 0)
+        rc = check_count("addresses", &net->addresses, WIRE_SETUP_ADDRESSES_MAX, err);
+    if (rc == 0)
+        rc = check_count("gateways", &net->gateways, WIRE_SETUP_ADDRESSES_MAX, err);
+    for (size_t i = 0; rc == 0 && i < net->addresses.count; i++)
+        rc = wire_check_network("addresses", net->addresses.items[i], err);
+    for (size_t i = 0; rc == 0 && i < net->gateways.count; i++)
+        rc = wire_check_address("gateways", net->gateways.items[i], err);
+    return rc;
+}
+
+static int read_nets(const struct pv_json *json, struct wire_setup *s, struct pv_error *err)
+{
+    const struct pv_json *nets;
+    size_t count;
+    int rc = wire_check_get_list(json, "nets", WIRE_SETUP_NETS_MAX, &nets, &count, err);
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        s->num_nets++;
+        if (read_net(pv_json_array_at(nets, i), &s->nets[i], err) < 0)
+            rc = pv_error_prefix(err, "'nets': number %zu", i);
+    }
+    return rc;
+}
+
+static int add_nets(struct pv_json *json, const struct wire_setup *s)
+{
+    struct pv_json *nets = pv_json_new_array();
+    if (!nets)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < s->num_nets; i++) {
+        struct pv_json *net = pv_json_new_object();
+        if (!net || pv_json_add(nets, NULL, net) < 0 ||
+            pv_json_add_string(net, "mac", s->nets[i].mac) < 0 ||
+            pv_json_add_strv(net, "addresses", &s->nets[i].addresses) < 0 ||
+            pv_json_add_strv(net, "gateways", &s->nets[i].gateways) < 0) {
+            pv_json_free(nets);
+            return -ENOMEM;
+        }
+    }
+    return pv_json_add(json, "nets", nets);
+}
+
 static int check_fields(const struct wire_setup *s, struct pv_error *err)
 {
     int rc = check_hostname(s->hostname, err);
@@ -141,9 +201,9 @@ static int check_fields(const struct wire_setup *s, struct pv_error *err)
 
 static int read_fields(const struct pv_json *json, struct wire_setup *s, struct pv_error *err)
 {
-    static const char *const keys[] = {"hostname",      "image_device", "image_type",
-                                       "layer_device",  "nameservers",  "searches",
-                                       "discard_layer", "read_only",    "hosts"};
+    static const char *const keys[] = {
+        "hostname", "image_device",  "image_type", "layer_device", "nameservers",
+        "searches", "discard_layer", "read_only",  "hosts",        "nets"};
     int rc = wire_check_keys(json, keys, PV_ARRAY_SIZE(keys), err);
     if (rc == 0)
         rc = pv_json_need_string(json, "hostname", &s->hostname, err);
@@ -163,6 +223,8 @@ static int read_fields(const struct pv_json *json, struct wire_setup *s, struct 
         rc = pv_json_get_strv(json, "searches", &s->searches, err);
     if (rc == 0)
         rc = pv_json_get_strv(json, "hosts", &s->hosts, err);
+    if (rc == 0)
+        rc = read_nets(json, s, err);
     return rc < 0 ? rc : check_fields(s, err);
 }
 
@@ -188,7 +250,7 @@ struct pv_json *wire_setup_write(const struct wire_setup *s)
         pv_json_add_bool(json, "read_only", s->read_only) < 0 ||
         pv_json_add_strv(json, "nameservers", &s->nameservers) < 0 ||
         pv_json_add_strv(json, "searches", &s->searches) < 0 ||
-        pv_json_add_strv(json, "hosts", &s->hosts) < 0)
+        pv_json_add_strv(json, "hosts", &s->hosts) < 0 || add_nets(json, s) < 0)
         return NULL;
     return pv_take_ptr(json);
 }

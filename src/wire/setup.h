@@ -35,6 +35,15 @@ enum wire_setup_type {
     WIRE_SETUP_GET_STATS = 82,
 };
 
+/* A network card as the agent sets it up. */
+struct wire_setup_net {
+    char *mac;                          /* "02:00:5e:10:20:30": which card */
+    struct pv_strv addresses, gateways; /* "10.0.2.15/24", "10.0.2.2"; none: only the link is up */
+};
+
+#define WIRE_SETUP_NETS_MAX 4
+#define WIRE_SETUP_ADDRESSES_MAX 8 /* of a card; as many gateways */
+
 struct wire_setup {
     char *hostname;     /* needed */
     char *image_device; /* "/dev/vda": the read-only image below */
@@ -44,6 +53,8 @@ struct wire_setup {
     bool read_only;     /* the root is read-only (--read-only) */
     struct pv_strv nameservers, searches; /* /etc/resolv.conf; both empty: the image's own file */
     struct pv_strv hosts;                 /* lines added to /etc/hosts: "10.0.2.2 host" */
+    struct wire_setup_net nets[WIRE_SETUP_NETS_MAX]; /* eth0, eth1, ... */
+    uint32_t num_nets;
 };
 
 #define WIRE_SETUP_NAMESERVERS_MAX 8

@@ -33,6 +33,7 @@ void workload_spec_done(struct workload_spec *spec)
     free(spec->hostname);
     free(spec->name);
     free(spec->isolation);
+    workload_network_done(&spec->network);
     free(spec->kernel);
     free(spec->kernel_args);
     workload_disks_done(&spec->disks);
@@ -168,5 +169,7 @@ int workload_spec_validate(const struct workload_spec *spec, struct pv_error *er
                           spec->name);
     if (rc == 0)
         rc = check_kernel(spec, err);
+    if (rc == 0)
+        rc = workload_network_validate(&spec->network, err);
     return rc;
 }

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/str.h"
 #include "workload/disk.h"
+#include "workload/network.h"
 #include "workload/resources.h"
 
 #include <stdbool.h>
@@ -30,6 +31,7 @@ struct workload_spec {
     bool remove;         /* the instance goes when it has ended */
     struct workload_resources resources;
     struct workload_disks disks;
+    struct workload_network network;
     char *kernel;              /* absolute path of another guest kernel; NULL: our own */
     char *kernel_args;         /* added to the guest kernel's command line; NULL: nothing */
     uint32_t kernel_log_level; /* 0: quiet; 1..8 as the kernel's loglevel= */

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * net.c: the network cards of a machine: backend, stages, card; and what the guest is told of
+ * names.
+ *
+ * A card stands on a stack of links (net/link.h). It is built from the bottom: what carries the
+ * frames first, then the stages that look at them.
+ */
+#include "monitor/internal.h"
+
+#include "base/log.h"
+#include "net/resolver.h"
+#include "net/table.h"
+#include "virtio/device/net.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static int take_address(const char *text, struct net_config *c, struct pv_error *err)
+{
+    bool v6;
+    uint8_t address[16];
+    unsigned prefix;
+    if (workload_network_parse_address(text, &v6, address, &prefix) < 0)
+        return pv_error_set(err, EINVAL, "address '%s' is none", text);
+    if (v6 && !c->has6) {
+        memcpy(&c->guest6, address, sizeof(c->guest6));
+        c->prefix6 = prefix;
+        c->has6 = true;
+    } else if (!v6 && !c->has4) {
+        memcpy(&c->guest4, address, sizeof(c->guest4));
+        c->prefix4 = prefix;
+        c->has4 = true;
+    }
+    return 0;
+}
+
+/* The first address of each family. */
+static void take_first(const struct pv_strv *list, struct in_addr *v4, struct in6_addr *v6)
+{
+    for (size_t i = list->count; i > 0; i--)
+        if (inet_pton(AF_INET, list->items[i - 1], v4) != 1)
+            inet_pton(AF_INET6, list->items[i - 1], v6);
+}
+
+static int parse_ports(const struct wire_net *spec, struct workload_port **ret_ports,
+                       struct pv_error *err)
+{
+    pv_auto_free struct workload_port *ports = calloc(spec->ports.count + 1, sizeof(*ports));
+    int rc = ports ? 0 : pv_error_set(err, ENOMEM, "ports: out of memory");
+    for (size_t i = 0; rc == 0 && i < spec->ports.count; i++)
+        rc = workload_port_parse(spec->ports.items[i], &ports[i], err);
+    if (rc == 0)
+        *ret_ports = pv_take_ptr(ports);
+    return rc;
+}
+
+static int open_backend(struct monitor *m, const struct wire_net *spec,
+                        const struct net_backend *backend, struct net_config *c,
+                        struct net_link **ret_link, struct pv_error *err)
+{
+    pv_auto_free struct workload_port *ports = NULL;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < spec->addresses.count; i++)
+        rc = take_address(spec->addresses.items[i], c, err);
+    if (rc == 0)
+        rc = parse_ports(spec, &ports, err);
+    if (rc < 0)
+        return rc;
+    take_first(&spec->gateways, &c->gateway4, &c->gateway6);
+    take_first(&spec->dns, &c->dns4, &c->dns6);
+    c->ports = ports;
+    c->num_ports = spec->ports.count;
+    c->bridge = spec->bridge;
+    return backend->open(c, m->loop, ret_link, err);
+}
+
+int monitor_net_make(struct monitor *m, struct monitor_device *d, uint32_t index,
+                     struct pv_error *err)
+{
+    const struct wire_net *spec = &m->spec.nets[index];
+    const struct net_backend *backend = net_backend_find(spec->backend);
+    struct net_config config = {0};
+    snprintf(d->name, sizeof(d->name), "net%u", index);
+    if (!backend)
+        return pv_error_set(err, EINVAL, "network '%s': this monitor does not know it",
+                            spec->backend);
+    sscanf(spec->mac, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx", &config.mac[0], &config.mac[1],
+           &config.mac[2], &config.mac[3], &config.mac[4], &config.mac[5]);
+    int rc = open_backend(m, spec, backend, &config, &d->link, err);
+    if (rc < 0)
+        return rc;
+    struct virtio_net_options options = {.link = d->link};
+    memcpy(options.mac, config.mac, sizeof(options.mac));
+    return virtio_net_new(&options, m->loop, &d->device, err);
+}
+
+/* The host's file must be read while it can be: before the jail closes. */
+int monitor_net_resolve(struct monitor *m, struct pv_error *err)
+{
+    struct wire_setup *setup = &m->spec.setup;
+    pv_auto(pv_strv) struct pv_strv servers = {0}, searches = {0};
+    if (m->spec.num_nets == 0)
+        return 0;
+    int rc = net_resolver_read(NET_RESOLVER_FILE, &servers, &searches, err);
+    if (rc < 0)
+        pv_log(PV_LOG_WARNING, "the guest gets no name servers: %s", pv_error_text(err, rc));
+    rc = 0;
+    if (m->spec.nameservers.count == 0)
+        rc = pv_strv_copy(&m->spec.nameservers, &servers);
+    if (rc == 0 && setup->searches.count == 0)
+        rc = pv_strv_copy(&setup->searches, &searches);
+    for (size_t i = 0; rc == 0 && i < m->spec.nameservers.count; i++)
+        if (!net_resolver_is_local(m->spec.nameservers.items[i]) &&
+            setup->nameservers.count < WIRE_SETUP_NAMESERVERS_MAX)
+            rc = pv_strv_add(&setup->nameservers, m->spec.nameservers.items[i]);
+    return rc < 0 ? pv_error_set(err, ENOMEM, "name servers: out of memory") : 0;
+}
+
+bool monitor_net_needs_host(const struct monitor *m)
+{
+    for (uint32_t i = 0; i < m->spec.num_nets; i++)
+        if (net_backend_find(m->spec.nets[i].backend)->keeps_network)
+            return true;
+    return false;
+}
+
+int monitor_net_allow(const struct monitor *m, struct jail_filter *filter, struct pv_error *err)
+{
+    int rc = 0;
+    for (uint32_t i = 0; i < m->spec.num_nets; i++) {
+        const struct net_syscall *s = net_backend_find(m->spec.nets[i].backend)->syscalls;
+        for (; s->name && rc == 0; s++)
+            rc = jail_filter_allow_name(filter, s->name, s->reason, err);
+    }
+    return rc;
+}

@@ -1,0 +1,588 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * user.c: the user-mode network: libslirp plays router and peer for the guest, and turns its
+ * connections into sockets of this process. Home of libslirp.
+ *
+ * Runs on: the loop thread of the machine.
+ * Trust:   the guest's frames go into libslirp, a TCP/IP stack in C with a history of faults. That
+ *          is why it runs here, in the jailed monitor of this one machine: who breaks it has got
+ *          that machine's own devices and sockets, and no more. Frames that aim at the host itself
+ *          are dropped before libslirp sees them, whatever the fence above allows.
+ *
+ * Theory of operation: libslirp wants to be told which of its sockets are ready and says, as often
+ * as it is asked, which it wants to wait for. Both happen once at the end of a turn of the loop in
+ * which anything moved. Its sockets are watched by sources of the loop that stay until libslirp
+ * closes the socket; only what changed costs a system call.
+ *
+ * Frames for the guest that it has no room for are kept in a queue. While there are any, no socket
+ * is read, so that the queue ends with what libslirp has in its own hands.
+ */
+#include "net/table.h"
+
+#include "base/clock.h"
+#include "net/offload.h"
+
+#include <errno.h>
+#include <linux/if_ether.h>
+#include <slirp/libslirp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/queue.h>
+#include <sys/resource.h>
+
+#define QUEUE_BYTES_MAX (4u << 20)
+#define MS_NS 1000000ull
+
+enum {
+    COUNTER_SENT,     /* frames of the guest */
+    COUNTER_RECEIVED, /* frames for the guest */
+    COUNTER_REFUSED,  /* frames that aimed at the host itself */
+    COUNTER_QUEUED,   /* frames that had to wait for the guest */
+    COUNTER_DROPPED,  /* frames that could not even wait */
+    COUNTER_ERRORS,   /* frames that libslirp found fault with */
+    COUNTER_END,
+};
+static const char *const counter_labels[COUNTER_END] = {"sent",   "received", "refused",
+                                                        "queued", "dropped",  "guest_errors"};
+
+/* A socket of libslirp's. */
+struct watch {
+    struct pv_loop_source *source; /* NULL until libslirp first wants to wait for it */
+    uint32_t ready;                /* EPOLL bits that came since libslirp was last told */
+    uint32_t wanted;
+    bool polled; /* in the list of those that libslirp waits for */
+};
+
+struct waiting {
+    STAILQ_ENTRY(waiting) next;
+    size_t bytes;
+    uint8_t frame[];
+};
+
+struct user_timer {
+    struct user *user;
+    struct pv_loop_source *source;
+    SlirpTimerId id;
+    void *data;
+};
+
+struct user {
+    struct net_link link;
+    struct pv_loop *loop;
+    Slirp *slirp;
+    struct pv_loop_source *after, *timer;
+    uint64_t timer_due_ns; /* when the timer is armed for; 0: it is not */
+    struct watch *watches; /* by descriptor */
+    int num_watches;
+    int *polled; /* descriptors that libslirp waits for, of num_watches places */
+    int num_polled;
+    STAILQ_HEAD(, waiting) queue;
+    size_t queue_bytes;
+    bool blocked; /* the guest has no room: the sockets are not read */
+    uint64_t counters[COUNTER_END];
+    uint8_t frame[NET_FRAME_MAX];
+};
+
+static struct user *user_of(struct net_link *link)
+{
+    return PV_CONTAINER_OF(link, struct user, link);
+}
+
+/* -- sockets -- */
+
+static uint32_t to_epoll(int events)
+{
+    return (events & SLIRP_POLL_IN ? (uint32_t)EPOLLIN : 0) |
+           (events & SLIRP_POLL_OUT ? (uint32_t)EPOLLOUT : 0) |
+           (events & SLIRP_POLL_PRI ? (uint32_t)EPOLLPRI : 0);
+}
+
+static int to_slirp(uint32_t events)
+{
+    return (events & EPOLLIN ? SLIRP_POLL_IN : 0) | (events & EPOLLOUT ? SLIRP_POLL_OUT : 0) |
+           (events & EPOLLPRI ? SLIRP_POLL_PRI : 0) | (events & EPOLLERR ? SLIRP_POLL_ERR : 0) |
+           (events & EPOLLHUP ? SLIRP_POLL_HUP : 0);
+}
+
+static void on_socket(void *data, int fd, uint32_t events)
+{
+    struct user *u = data;
+    u->watches[fd].ready |= events;
+    pv_loop_wake(u->after);
+}
+
+/* A place for fd, or NULL when out of memory. */
+static struct watch *watch_of(struct user *u, int fd)
+{
+    if (fd < u->num_watches)
+        return &u->watches[fd];
+    int num = PV_MAX(64, (fd + 1) * 2);
+    struct watch *watches = reallocarray(u->watches, (size_t)num, sizeof(*watches));
+    if (watches)
+        u->watches = watches;
+    int *polled = reallocarray(u->polled, (size_t)num, sizeof(*polled));
+    if (polled)
+        u->polled = polled;
+    if (!watches || !polled)
+        return NULL;
+    memset(watches + u->num_watches, 0, (size_t)(num - u->num_watches) * sizeof(*watches));
+    u->num_watches = num;
+    return &u->watches[fd];
+}
+
+/* The index that libslirp gets is the descriptor. */
+static int on_add_poll(int fd, int events, void *opaque)
+{
+    struct user *u = opaque;
+    struct watch *w = watch_of(u, fd);
+    if (!w)
+        return -1;
+    w->wanted |= to_epoll(events);
+    if (!w->polled)
+        u->polled[u->num_polled++] = fd;
+    w->polled = true;
+    return fd;
+}
+
+static int on_get_revents(int fd, void *opaque)
+{
+    struct user *u = opaque;
+    return fd < 0 || fd >= u->num_watches ? 0 : to_slirp(u->watches[fd].ready);
+}
+
+static void apply(struct user *u, int fd)
+{
+    struct watch *w = &u->watches[fd];
+    uint32_t wanted = u->blocked ? 0 : w->wanted;
+    if (!w->source && wanted)
+        w->source = pv_loop_add_fd(u->loop, fd, wanted, on_socket, u);
+    else if (w->source)
+        pv_loop_set_events(w->source, wanted);
+}
+
+static void on_unregister(int fd, void *opaque)
+{
+    struct user *u = opaque;
+    if (fd < 0 || fd >= u->num_watches)
+        return;
+    struct watch *w = &u->watches[fd];
+    pv_loop_remove(pv_take_ptr(w->source));
+    w->ready = w->wanted = 0;
+}
+
+static void on_register(int fd, void *opaque)
+{
+}
+
+/* -- timers -- */
+
+static int64_t on_clock(void *opaque)
+{
+    return (int64_t)pv_time_monotonic_ns();
+}
+
+static void on_slirp_timer(void *data)
+{
+    struct user_timer *t = data;
+    slirp_handle_timer(t->user->slirp, t->id, t->data);
+    pv_loop_wake(t->user->after);
+}
+
+static void *on_timer_new(SlirpTimerId id, void *data, void *opaque)
+{
+    struct user *u = opaque;
+    struct user_timer *t = calloc(1, sizeof(*t));
+    if (!t)
+        return NULL;
+    *t = (struct user_timer){.user = u, .id = id, .data = data};
+    t->source = pv_loop_add_timer(u->loop, on_slirp_timer, t);
+    if (!t->source)
+        free(pv_take_ptr(t));
+    return t;
+}
+
+static void on_timer_free(void *timer, void *opaque)
+{
+    struct user_timer *t = timer;
+    if (!t)
+        return;
+    pv_loop_remove(t->source);
+    free(t);
+}
+
+static void on_timer_mod(void *timer, int64_t expire_ms, void *opaque)
+{
+    struct user_timer *t = timer;
+    int64_t ns = expire_ms * (int64_t)MS_NS - on_clock(NULL);
+    if (t)
+        pv_loop_arm(t->source, ns > 0 ? (uint64_t)ns : 1);
+}
+
+static void on_timeout(void *data)
+{
+    struct user *u = data;
+    u->timer_due_ns = 0;
+    pv_loop_wake(u->after);
+}
+
+/* An earlier end of the timer than needed does no harm, and not to touch it costs nothing. */
+static void arm(struct user *u, uint32_t timeout_ms)
+{
+    if (timeout_ms == UINT32_MAX)
+        return;
+    uint64_t due = pv_time_monotonic_ns() + timeout_ms * MS_NS;
+    if (u->timer_due_ns && u->timer_due_ns <= due)
+        return;
+    u->timer_due_ns = due;
+    pv_loop_arm(u->timer, PV_MAX(timeout_ms * MS_NS, 1ull));
+}
+
+/* -- the end of a turn -- */
+
+static void listen_to_sockets(struct user *u)
+{
+    uint32_t timeout_ms = UINT32_MAX;
+    int before = u->num_polled;
+    pv_auto_free int *old = NULL;
+    if (before) {
+        old = malloc((size_t)before * sizeof(*old));
+        if (old)
+            memcpy(old, u->polled, (size_t)before * sizeof(*old));
+    }
+    for (int i = 0; i < before; i++) {
+        struct watch *w = &u->watches[u->polled[i]];
+        w->polled = false;
+        w->wanted = w->ready = 0;
+    }
+    u->num_polled = 0;
+    slirp_pollfds_fill(u->slirp, &timeout_ms, on_add_poll, u);
+    for (int i = 0; i < u->num_polled; i++)
+        apply(u, u->polled[i]);
+    for (int i = 0; old && i < before; i++)
+        if (!u->watches[old[i]].polled)
+            apply(u, old[i]);
+    arm(u, timeout_ms);
+}
+
+static void on_after(void *data)
+{
+    struct user *u = data;
+    if (!u->blocked)
+        slirp_pollfds_poll(u->slirp, 0, on_get_revents, u);
+    listen_to_sockets(u);
+}
+
+/* -- frames for the guest -- */
+
+static int give(struct user *u, const uint8_t *frame, size_t bytes)
+{
+    struct iovec iov = {(void *)(uintptr_t)frame, bytes};
+    struct net_frame f = {/* libslirp has just computed all checksums */
+                          .hdr = {.flags = VIRTIO_NET_HDR_F_DATA_VALID},
+                          .iov = &iov,
+                          .num_iov = 1,
+                          .bytes = bytes};
+    return u->link.upper.receive ? u->link.upper.receive(u->link.upper.data, &f) : 0;
+}
+
+static void keep(struct user *u, const uint8_t *frame, size_t bytes)
+{
+    struct waiting *w = NULL;
+    if (u->queue_bytes + bytes <= QUEUE_BYTES_MAX)
+        w = malloc(sizeof(*w) + bytes);
+    if (!w) {
+        u->counters[COUNTER_DROPPED]++;
+        return;
+    }
+    w->bytes = bytes;
+    memcpy(w->frame, frame, bytes);
+    STAILQ_INSERT_TAIL(&u->queue, w, next);
+    u->queue_bytes += bytes;
+    u->counters[COUNTER_QUEUED]++;
+    u->blocked = true;
+}
+
+static ssize_t on_send_packet(const void *buf, size_t len, void *opaque)
+{
+    struct user *u = opaque;
+    if (len > NET_FRAME_MAX)
+        return (ssize_t)len;
+    u->counters[COUNTER_RECEIVED]++;
+    if (u->blocked || give(u, buf, len) == -EAGAIN)
+        keep(u, buf, len);
+    return (ssize_t)len;
+}
+
+static void drop_first(struct user *u)
+{
+    struct waiting *w = STAILQ_FIRST(&u->queue);
+    STAILQ_REMOVE_HEAD(&u->queue, next);
+    u->queue_bytes -= w->bytes;
+    free(w);
+}
+
+static void user_resume(struct net_link *link)
+{
+    struct user *u = user_of(link);
+    struct waiting *w;
+    while ((w = STAILQ_FIRST(&u->queue)) && give(u, w->frame, w->bytes) != -EAGAIN)
+        drop_first(u);
+    u->blocked = w != NULL;
+    pv_loop_wake(u->after);
+}
+
+/* -- frames of the guest -- */
+
+/* Addresses that libslirp would take for this host: they are nobody's business but the host's. */
+static bool is_host4(const uint8_t *a)
+{
+    return a[0] == 127 || a[0] == 0;
+}
+
+static bool is_host6(const uint8_t *a)
+{
+    static const uint8_t zeroes[16];
+    if (memcmp(a, zeroes, 10) != 0)
+        return false;
+    bool mapped = a[10] == 0xff && a[11] == 0xff;
+    bool none = memcmp(a + 10, zeroes, 5) == 0 && a[15] <= 1; /* :: and ::1 */
+    return none || mapped || (a[10] == 0 && a[11] == 0);      /* ::a.b.c.d */
+}
+
+static bool aims_at_host(const uint8_t *frame, size_t bytes)
+{
+    unsigned type = frame[12] << 8 | frame[13];
+    if (type == ETH_P_IP)
+        return bytes >= ETH_HLEN + 20u && is_host4(frame + ETH_HLEN + 16);
+    /* Neighbour discovery asks from ::, but never asks for it. */
+    return type == ETH_P_IPV6 && bytes >= ETH_HLEN + 40u && is_host6(frame + ETH_HLEN + 24);
+}
+
+static int user_send(struct net_link *link, const struct net_frame *frame)
+{
+    struct user *u = user_of(link);
+    size_t len = 0;
+    /* A copy of our own: the guest may change its bytes while libslirp looks at them. */
+    for (unsigned i = 0; i < frame->num_iov; i++) {
+        size_t n = PV_MIN(frame->iov[i].iov_len, sizeof(u->frame) - len);
+        memcpy(u->frame + len, frame->iov[i].iov_base, n);
+        len += n;
+    }
+    if (len < ETH_HLEN || aims_at_host(u->frame, len)) {
+        u->counters[COUNTER_REFUSED]++;
+        return 0;
+    }
+    if (frame->hdr.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)
+        net_offload_complete(&frame->hdr, u->frame, len);
+    u->counters[COUNTER_SENT]++;
+    slirp_input(u->slirp, u->frame, (int)len);
+    pv_loop_wake(u->after);
+    return 0;
+}
+
+static void on_guest_error(const char *message, void *opaque)
+{
+    struct user *u = opaque;
+    u->counters[COUNTER_ERRORS]++;
+}
+
+static void on_notify(void *opaque)
+{
+    struct user *u = opaque;
+    pv_loop_wake(u->after);
+}
+
+static void on_init_completed(Slirp *slirp, void *opaque)
+{
+}
+
+/* -- life -- */
+
+static void user_get_counters(const struct net_link *link, const char *name,
+                              struct pv_counter_group *ret_group)
+{
+    const struct user *u = PV_CONTAINER_OF(link, const struct user, link);
+    *ret_group = (struct pv_counter_group){
+        .name = name, .labels = counter_labels, .values = u->counters, .count = COUNTER_END};
+}
+
+static void user_free(struct net_link *link)
+{
+    struct user *u = user_of(link);
+    u->link.upper = (struct net_upper){0};
+    if (u->slirp)
+        slirp_cleanup(u->slirp);
+    for (int i = 0; i < u->num_watches; i++)
+        pv_loop_remove(u->watches[i].source);
+    while (!STAILQ_EMPTY(&u->queue))
+        drop_first(u);
+    pv_loop_remove(u->after);
+    pv_loop_remove(u->timer);
+    free(u->watches);
+    free(u->polled);
+    free(u);
+}
+
+static const struct net_link_class class = {
+    .name = "user",
+    .send = user_send,
+    .resume = user_resume,
+    .get_counters = user_get_counters,
+    .free = user_free,
+};
+
+static const SlirpCb callbacks = {
+    .send_packet = on_send_packet,
+    .guest_error = on_guest_error,
+    .clock_get_ns = on_clock,
+    .timer_free = on_timer_free,
+    .timer_mod = on_timer_mod,
+    .register_poll_fd = on_register,
+    .unregister_poll_fd = on_unregister,
+    .notify = on_notify,
+    .init_completed = on_init_completed,
+    .timer_new_opaque = on_timer_new,
+};
+
+static int start_slirp(struct user *u, const struct net_config *c, struct pv_error *err)
+{
+    SlirpConfig config = {
+        .version = 4,
+        .in_enabled = c->has4,
+        .vhost = c->gateway4,
+        .vnameserver = c->dns4,
+        .vdhcp_start = c->guest4,
+        .in6_enabled = c->has6,
+        .vprefix_addr6 = c->gateway6,
+        .vprefix_len = (uint8_t)c->prefix6,
+        .vhost6 = c->gateway6,
+        .vnameserver6 = c->dns6,
+        .if_mtu = NET_MTU_MAX,
+        .if_mru = NET_MTU_MAX,
+        .disable_host_loopback = true,
+        .disable_dns = true, /* who answers names stands above */
+        .disable_dhcp = true,
+    };
+    config.vnetmask.s_addr = htonl(c->prefix4 ? ~0u << (32 - c->prefix4) : 0);
+    config.vnetwork.s_addr = c->gateway4.s_addr & config.vnetmask.s_addr;
+    for (unsigned bit = c->prefix6; bit < 128; bit++)
+        config.vprefix_addr6.s6_addr[bit / 8] &= (uint8_t) ~(0x80 >> bit % 8);
+    u->slirp = slirp_new(&config, &callbacks, u);
+    return u->slirp ? 0 : pv_error_set(err, EINVAL, "user-mode network: libslirp refused it");
+}
+
+/* Says why a port cannot be had. */
+static int refuse_port(const struct workload_port *port, int code, struct pv_error *err)
+{
+    pv_auto_free char *text = workload_port_text(port);
+    const char *shown = text ? text : "?";
+    switch (code) {
+    case EADDRINUSE:
+        return pv_error_set(err, code,
+                            "publish %s: port %u of the host is in use: choose another, or end who "
+                            "has it",
+                            shown, port->host_port);
+    case EACCES:
+        return pv_error_set(err, code,
+                            "publish %s: only root may use port %u of this host: choose one from "
+                            "1024 on, or lower the sysctl net.ipv4.ip_unprivileged_port_start",
+                            shown, port->host_port);
+    case EADDRNOTAVAIL:
+        return pv_error_set(err, code, "publish %s: this host does not have that address", shown);
+    default:
+        return pv_error_set(err, code, "publish %s: %s", shown, strerror(code));
+    }
+}
+
+static int publish(struct user *u, const struct net_config *c, const struct workload_port *port,
+                   struct pv_error *err)
+{
+    struct sockaddr_in host4 = {.sin_family = AF_INET, .sin_port = htons(port->host_port)};
+    struct sockaddr_in guest4 = {
+        .sin_family = AF_INET, .sin_port = htons(port->guest_port), .sin_addr = c->guest4};
+    struct sockaddr_in6 host6 = {.sin6_family = AF_INET6, .sin6_port = htons(port->host_port)};
+    struct sockaddr_in6 guest6 = {
+        .sin6_family = AF_INET6, .sin6_port = htons(port->guest_port), .sin6_addr = c->guest6};
+    memcpy(&host4.sin_addr, port->address, sizeof(host4.sin_addr));
+    memcpy(&host6.sin6_addr, port->address, sizeof(host6.sin6_addr));
+    int flags = port->udp ? SLIRP_HOSTFWD_UDP : 0;
+    errno = 0;
+    int rc = port->v6 ? slirp_add_hostxfwd(u->slirp, (struct sockaddr *)&host6, sizeof(host6),
+                                           (struct sockaddr *)&guest6, sizeof(guest6),
+                                           flags | SLIRP_HOSTFWD_V6ONLY)
+                      : slirp_add_hostxfwd(u->slirp, (struct sockaddr *)&host4, sizeof(host4),
+                                           (struct sockaddr *)&guest4, sizeof(guest4), flags);
+    return rc < 0 ? refuse_port(port, errno ? errno : EIO, err) : 0;
+}
+
+/* Each connection is a descriptor. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    limit.rlim_cur = PV_MIN(limit.rlim_max, (rlim_t)65536);
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static int user_open(const struct net_config *config, struct pv_loop *loop,
+                     struct net_link **ret_link, struct pv_error *err)
+{
+    struct user *u = calloc(1, sizeof(*u));
+    if (!u)
+        return pv_error_set(err, ENOMEM, "user-mode network: out of memory");
+    *u = (struct user){
+        .link = {.class = &class, .send_offloads = NET_OFFLOAD_CSUM, .mtu = NET_MTU_MAX},
+        .loop = loop,
+    };
+    STAILQ_INIT(&u->queue);
+    u->after = pv_loop_add_after(loop, on_after, u);
+    u->timer = pv_loop_add_timer(loop, on_timeout, u);
+    int rc = u->after && u->timer && watch_of(u, 63)
+                 ? 0
+                 : pv_error_set(err, ENOMEM, "user-mode network: out of memory");
+    if (rc == 0)
+        rc = start_slirp(u, config, err);
+    for (size_t i = 0; rc == 0 && i < config->num_ports; i++)
+        rc = publish(u, config, &config->ports[i], err);
+    if (rc < 0) {
+        user_free(&u->link);
+        return rc;
+    }
+    raise_descriptor_limit();
+    pv_loop_wake(u->after);
+    *ret_link = &u->link;
+    return 0;
+}
+
+static const struct net_syscall syscalls[] = {
+    {"socket", "net: a connection of the guest"},
+    {"connect", "net: a connection of the guest"},
+    {"bind", "net: a datagram socket of the guest"},
+    {"accept", "net: a connection to a published port"},
+    {"getsockname", "net: the port that a socket was given"},
+    {"getpeername", "net: who connected"},
+    {"getsockopt", "net: how a connection attempt ended"},
+    {"setsockopt", "net: no delay, urgent data in line, reuse of ports"},
+    {"ioctl", "net: how much a datagram socket has"},
+    {"recvfrom", "net: data for the guest"},
+    {"recvmsg", "net: data for the guest"},
+    {"readv", "net: data for the guest"},
+    {"sendto", "net: data of the guest"},
+    {"sendmsg", "net: data of the guest"},
+    {"writev", "net: data of the guest"},
+    {"shutdown", "net: half of a connection"},
+    {"close", "net: the end of a connection"},
+    {"fcntl", "net: non-blocking mode"},
+    {"epoll_ctl", "net: sockets come and go"},
+    {NULL, NULL},
+};
+
+const struct net_backend net_user_backend = {
+    .name = "user",
+    .summary = "user-mode network stack: no privilege needed",
+    .keeps_network = true,
+    .syscalls = syscalls,
+    .open = user_open,
+};
