@@ -12,6 +12,8 @@ The environment says what to test (tests/e2e/run sets it):
   PARAVANE_TEST_DIR    a directory of ours, writable: everything happens below it
   PARAVANE_TEST_SMALL  an almost full file system, writable, or empty: tests of it are skipped
   PARAVANE_TEST_TREE   a root file system that root made, readable by all, or empty
+  PARAVANE_TEST_NET    the interface that plays the outside, in a network namespace of the tests'
+                       own, or empty: tests of it are skipped
   PARAVANE_TEST_ENOSYS the program that hides system calls, or empty
 """
 import ctypes
@@ -32,7 +34,12 @@ BASE_DIR = os.environ.get('PARAVANE_TEST_DIR', '')
 SMALL_DIR = os.environ.get('PARAVANE_TEST_SMALL', '')
 TREE = os.environ.get('PARAVANE_TEST_TREE', '')
 ENOSYS = os.environ.get('PARAVANE_TEST_ENOSYS', '')
+NET = os.environ.get('PARAVANE_TEST_NET', '')
 ROOT = os.geteuid() == 0
+
+# The outside: addresses of the host's interface NET (tests/e2e/run). Servers on them are remote
+# machines for a guest; there is nobody else on these networks, and no way to others.
+OUTSIDE4, OTHER4, OUTSIDE6 = '192.0.2.1', '198.51.100.1', '2001:db8::1'
 
 # A loaded host is no failure: limits are far above what anything takes.
 TIMEOUT = 60
@@ -499,6 +506,11 @@ class MachineTest(unittest.TestCase):
 
 def needs_root(test):
     return unittest.skipUnless(ROOT, 'needs root')(test)
+
+
+def needs_network(test):
+    return unittest.skipUnless(NET, 'needs a network namespace of the tests\' own: run them as '
+                                    'root')(test)
 
 
 def needs_plain_user(test):
