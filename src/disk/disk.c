@@ -20,7 +20,6 @@
 #include <string.h>
 
 #define INLINE_BYTES_MAX (128u * 1024u)
-#define NO_TICKET UINT32_MAX
 
 enum counter {
     COUNTER_READS,
@@ -227,7 +226,7 @@ static void on_completed(void *data, struct disk_request *r)
 static void on_ring_completed(void *data, struct disk_request *r, int result)
 {
     struct disk *disk = data;
-    if (r->ticket != NO_TICKET)
+    if (r->ticket != DISK_NO_TICKET)
         disk->image->format->release(disk->image, r->ticket);
     bool whole = r->op == DISK_FLUSH ? result == 0 : result >= 0 && (uint64_t)result == r->bytes;
     /* A failed sync is told: a second one would find the pages clean. The rest is done again, by a
@@ -314,7 +313,7 @@ static bool try_ring(struct disk *disk, struct disk_request *r)
 {
     struct disk_image *image = disk->image;
     struct disk_extent e = {.file = image};
-    r->ticket = NO_TICKET;
+    r->ticket = DISK_NO_TICKET;
     if (!disk->ring)
         return false;
     if (r->op == DISK_FLUSH)

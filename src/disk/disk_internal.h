@@ -13,6 +13,8 @@
 struct disk_image;
 struct disk_chain;
 
+#define DISK_NO_TICKET UINT32_MAX
+
 /* Where a piece of an image's content is. */
 struct disk_extent {
     const struct disk_image *file; /* its bytes are in this one's file; NULL: it is all zeroes */
@@ -59,9 +61,12 @@ struct disk_image {
     struct disk_image *below; /* the image that this one stands on, owned, or NULL */
 };
 
-/* raw.c: the file's bytes are the disk's. Takes fd, also on failure. */
+/* raw.c, qcow2.c: open an image. Take fd, also on failure. */
 int disk_raw_open(int fd, const char *path, bool read_only, const struct disk_chain *chain,
                   struct disk_image **ret_image, struct pv_error *err);
+
+int disk_qcow2_open(int fd, const char *path, bool read_only, const struct disk_chain *chain,
+                    struct disk_image **ret_image, struct pv_error *err);
 
 /* file.c: the files of the host. */
 
@@ -135,6 +140,9 @@ struct disk_chain { /* the files that stand on the one that is being opened */
     ino_t ino;
     unsigned depth; /* how many */
 };
+
+/* The format of an image that is named without one: raw, if it cannot be anything else. */
+#define DISK_FORMAT_NOT_SAID ""
 
 /* Opens an image of a given format or, NULL, of whatever it is. above: NULL at the top. */
 int disk_image_open(const char *path, const char *format, bool read_only,

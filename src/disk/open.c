@@ -14,6 +14,7 @@ static const struct {
                 struct disk_image **ret_image, struct pv_error *err);
 } formats[] = {
     {"raw", disk_raw_open},
+    {"qcow2", disk_qcow2_open},
 };
 
 /* A qcow2 image begins with these four bytes. */
@@ -58,12 +59,22 @@ int disk_image_open(const char *path, const char *format, bool read_only,
     int rc = disk_file_open(path, read_only, &fd, err);
     if (rc < 0)
         return rc;
+    bool qcow2 = looks_like_qcow2(fd);
     if (!format)
-        format = looks_like_qcow2(fd) ? "qcow2" : "raw";
+        format = qcow2 ? "qcow2" : "raw";
+    if (strcmp(format, DISK_FORMAT_NOT_SAID) == 0 && qcow2) {
+        disk_file_close(fd);
+        return pv_error_set(err, EINVAL,
+                            "open disk '%s': it looks like qcow2, but the image that stands on it "
+                            "does not say so: write it down by qemu-img rebase -u -F qcow2",
+                            path);
+    }
+    if (strcmp(format, DISK_FORMAT_NOT_SAID) == 0)
+        format = "raw";
     for (size_t i = 0; i < PV_ARRAY_SIZE(formats); i++)
         if (strcmp(formats[i].name, format) == 0)
             return formats[i].open(fd, path, read_only, &chain, ret_image, err);
-    close(fd);
+    disk_file_close(fd);
     return pv_error_set(err, EINVAL,
                         "open disk '%s': format '%s' is not known: give raw or qcow2, or convert "
                         "it by qemu-img convert",

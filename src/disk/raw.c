@@ -61,7 +61,8 @@ static int raw_resize(struct disk_image *image, uint64_t bytes, struct pv_error 
 static int raw_map(struct disk_image *image, bool write, uint64_t offset, uint64_t bytes,
                    struct disk_extent *ret_extent)
 {
-    *ret_extent = (struct disk_extent){.file = image, .offset = offset, .bytes = bytes};
+    *ret_extent = (struct disk_extent){
+        .file = image, .offset = offset, .bytes = bytes, .ticket = DISK_NO_TICKET};
     return 0;
 }
 

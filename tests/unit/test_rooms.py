@@ -16,7 +16,8 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 AGENT = 'guest/agent'
 # The headers of each library that the text names a home for.
 LIBRARIES = {'json-c': ('json-c/', 'json.h', 'json_object'), 'libseccomp': ('seccomp.h',),
-             'libcrypto': ('openssl/',), 'liburing': ('liburing',), 'libslirp': ('slirp/',)}
+             'libcrypto': ('openssl/',), 'liburing': ('liburing',), 'libslirp': ('slirp/',),
+             'zlib': ('zlib.h',), 'libzstd': ('zstd.h',)}
 
 
 class Rooms:
