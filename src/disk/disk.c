@@ -167,6 +167,8 @@ int disk_resize(struct disk *disk, uint64_t bytes, struct pv_error *err)
                             image->path, (unsigned long long)image->bytes);
     if (bytes != 0 && image->read_only)
         return pv_error_set(err, EROFS, "resize disk '%s': it is attached read-only", image->path);
+    if (disk->ring) /* a format waits for transfers, and those of the ring end on this thread */
+        disk_uring_drain(disk->ring);
     return image->format->resize(image, bytes, err);
 }
 

@@ -90,8 +90,9 @@ const char *disk_get_format(const struct disk *disk); /* "raw", "qcow2" */
 const char *disk_get_engine(const struct disk *disk);
 /* Makes the disk larger; what is new reads as zeroes. bytes: a multiple of DISK_SECTOR_BYTES, or 0:
  * the size that the file has by now, when somebody else changed it (a raw file or a block device).
- * May block for as long as a flush. The owner compares disk_get_size before and after, and tells
- * the guest. -EINVAL when it would shrink, -EROFS, -ENOSPC, ...; the size is unchanged then. */
+ * May block for as long as a flush, and may call the done of requests in flight. The owner compares
+ * disk_get_size before and after, and tells the guest. -EINVAL when it would shrink, -EROFS,
+ * -ENOSPC, ...; the size is unchanged then. */
 int disk_resize(struct disk *disk, uint64_t bytes, struct pv_error *err);
 /* Whether DISK_DISCARD and DISK_UNMAP_ZEROES give space back on this host. */
 bool disk_can_discard(const struct disk *disk);

@@ -47,7 +47,9 @@ static int hide(struct qcow2 *q, uint64_t from, uint64_t to)
 {
     uint64_t below = q->image.below ? q->image.below->bytes : 0;
     uint64_t part = qcow2_in_cluster(q, from) ? q->cluster_bytes - qcow2_in_cluster(q, from) : 0;
-    uint64_t end = PV_MAX(from + PV_MIN(part, to - from), PV_MIN(below, to));
+    uint64_t covered = PV_MIN(below, to);
+    uint64_t end = from + PV_MIN(part, to - from);
+    end = PV_MAX(end, covered);
     return end > from ? qcow2_zero(&q->image, from, end - from, true) : 0;
 }
 

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * test_qcow2_crash.c: whatever happens to a writer, and whenever: qemu-img check finds leaks at
+ * most, and everything is there whose flush was acknowledged.
+ *
+ * Each sector says which one it is and how often it was written. Beside the image there is a record
+ * in shared memory of what was submitted and what was flushed, which outlives the writer.
+ *
+ * A kill leaves what the page cache had. A power failure leaves less: everything before the last
+ * sync, and of the writes behind it any sectors or none. So the second test records the calls that
+ * change the file and plays them again up to many points.
+ */
+#include "image.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define BYTES (4u << 20)
+#define SECTORS (BYTES / 512)
+#define KILLS 24
+#define POINTS 60
+
+struct record {
+    uint32_t submitted[SECTORS], flushed[SECTORS];
+    bool unknown[SECTORS]; /* zeroed or lost since it was written */
+    uint32_t operations;
+};
+
+static const char *const makes[] = {
+    "qemu-img create -q -f qcow2 i 4M",
+    "qemu-img create -q -f qcow2 -o cluster_size=512 i 4M",
+    "qemu-img create -q -f qcow2 -o compat=v2,cluster_size=4k i 4M",
+    "qemu-img create -q -f qcow2 -o cluster_size=4k i 4M && qemu-io -f qcow2 -c 'write -z 0 4M' i "
+    ">/dev/null && qemu-img snapshot -c a i",
+    "qemu-img create -q -f qcow2 b 4M && qemu-io -f qcow2 -c 'write -P 0 0 4M' b >/dev/null && "
+    "qemu-img create -q -f qcow2 -o cluster_size=16k -b b -F qcow2 i",
+};
+
+/* -- recording -- */
+
+enum { CALL_WRITE, CALL_PUNCH, CALL_SYNC };
+
+struct call {
+    int kind;
+    uint64_t offset, bytes;
+    uint8_t *data;
+    uint32_t *flushed; /* CALL_SYNC: what had been flushed before it */
+};
+
+static struct {
+    bool on;
+    struct call *calls;
+    size_t num, cap;
+} recorder;
+
+static struct call *record_call(int kind, uint64_t offset, uint64_t bytes)
+{
+    if (recorder.num == recorder.cap) {
+        recorder.cap = recorder.cap ? 2 * recorder.cap : 1024;
+        recorder.calls = reallocarray(recorder.calls, recorder.cap, sizeof(struct call));
+    }
+    recorder.calls[recorder.num] = (struct call){.kind = kind, .offset = offset, .bytes = bytes};
+    return &recorder.calls[recorder.num++];
+}
+
+/* These take the place of the C library's in this program. The disk has no thread here. */
+ssize_t pwritev(int fd, const struct iovec *iov, int num, off_t offset)
+{
+    ssize_t n = syscall(SYS_pwritev, fd, iov, num, offset, 0);
+    if (n <= 0 || !recorder.on)
+        return n;
+    struct call *c = record_call(CALL_WRITE, (uint64_t)offset, (uint64_t)n);
+    c->data = malloc((size_t)n);
+    assert_int_equal(pread(fd, c->data, (size_t)n, offset), n);
+    return n;
+}
+
+ssize_t pwritev2(int fd, const struct iovec *iov, int num, off_t offset, int flags)
+{
+    errno = EOPNOTSUPP;
+    return -1;
+}
+
+int fallocate(int fd, int mode, off_t offset, off_t bytes)
+{
+    int rc = (int)syscall(SYS_fallocate, fd, mode, offset, bytes);
+    if (rc == 0 && recorder.on)
+        record_call(CALL_PUNCH, (uint64_t)offset, (uint64_t)bytes);
+    return rc;
+}
+
+int fdatasync(int fd)
+{
+    if (recorder.on) {
+        record_call(CALL_SYNC, 0, 0);
+        return 0;
+    }
+    return (int)syscall(SYS_fdatasync, fd);
+}
+
+/* -- writing -- */
+
+static void stamp(uint8_t *buf, uint32_t sector, uint32_t version)
+{
+    for (unsigned i = 0; i < 512; i += 8) {
+        memcpy(buf + i, &sector, 4);
+        memcpy(buf + i + 4, &version, 4);
+    }
+}
+
+static void write_some(struct disk *disk, struct record *r, uint64_t *seed)
+{
+    static uint8_t buf[128 * 512];
+    uint32_t num = 1 + image_random(seed) % (image_random(seed) % 4 ? 16 : 128);
+    uint32_t first = image_random(seed) % (SECTORS - num);
+    if (image_random(seed) % 3 == 0) /* many to the same place */
+        first %= SECTORS / 16;
+    for (uint32_t i = 0; i < num; i++) {
+        stamp(buf + i * 512, first + i, ++r->submitted[first + i]);
+        r->unknown[first + i] = false;
+    }
+    assert_int_equal(image_request(disk, DISK_WRITE, first * 512ull, buf, num * 512ull), 0);
+}
+
+/* Then the sectors may have any version, or none, until they are written again. */
+static void zero_some(struct disk *disk, struct record *r, uint64_t *seed)
+{
+    uint32_t num = 1 + image_random(seed) % 256;
+    uint32_t first = image_random(seed) % (SECTORS - num);
+    for (uint32_t i = first; i < first + num; i++) {
+        r->flushed[i] = 0;
+        r->unknown[i] = true;
+    }
+    enum disk_op op = image_random(seed) % 2 ? DISK_UNMAP_ZEROES : DISK_DISCARD;
+    assert_int_equal(image_request(disk, op, first * 512ull, NULL, num * 512ull), 0);
+}
+
+static void work(struct disk *disk, struct record *r, uint64_t seed, unsigned operations)
+{
+    for (unsigned i = 0; i < operations; i++) {
+        unsigned what = image_random(&seed) % 16;
+        if (what == 1)
+            zero_some(disk, r, &seed);
+        else if (what > 1)
+            write_some(disk, r, &seed);
+        else
+            assert_int_equal(image_request(disk, DISK_FLUSH, 0, NULL, 0), 0);
+        for (uint32_t s = 0; s < SECTORS && what == 0; s++)
+            r->flushed[s] = r->unknown[s] ? 0 : r->submitted[s];
+        r->operations++;
+    }
+}
+
+/* -- judging -- */
+
+static void check_image(const struct record *r, const uint32_t *flushed, const char *path)
+{
+    int rc = image_check(path);
+    if (rc != 0 && rc != 3) {
+        image_shell("head -20 check.log");
+        fail_msg("qemu-img check: %d", rc);
+    }
+    struct disk *disk;
+    struct pv_error err = PV_ERROR_INIT;
+    const struct disk_options options = {.format = "qcow2", .read_only = true};
+    static uint8_t is[BYTES];
+    uint8_t expected[512];
+    if (disk_open(path, &options, &disk, &err) < 0)
+        fail_msg("%s", err.text);
+    assert_int_equal(image_request(disk, DISK_READ, 0, is, BYTES), 0);
+    disk_close(disk);
+    for (uint32_t s = 0; s < SECTORS; s++) {
+        uint32_t version;
+        memcpy(&version, is + s * 512 + 4, 4);
+        if (version == 0)
+            memset(expected, 0, 512);
+        else
+            stamp(expected, s, version);
+        assert_memory_equal(is + s * 512, expected, 512);
+        assert_in_range(version, flushed[s], r->submitted[s]);
+    }
+}
+
+static int set_up(void **state)
+{
+    char *folder = calloc(1, 32);
+    *state = folder;
+    if (!image_enter_folder(folder))
+        folder[0] = '\0';
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    char *folder = *state;
+    if (folder[0])
+        image_leave_folder(folder);
+    free(folder);
+    return 0;
+}
+
+static struct record *new_record(void)
+{
+    struct record *r =
+        mmap(NULL, sizeof(*r), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(r != MAP_FAILED);
+    return r;
+}
+
+static void write_for_ever(struct record *r, uint64_t seed)
+{
+    struct disk *disk;
+    const struct disk_options options = {.format = "qcow2", .no_io_uring = true};
+    if (disk_open("i", &options, &disk, NULL) < 0)
+        _exit(1);
+    for (;;)
+        work(disk, r, seed++, 100);
+}
+
+static void test_killed(void **state)
+{
+    if (!*(char *)*state)
+        skip();
+    struct record *r = new_record();
+    for (unsigned i = 0; i < KILLS; i++) {
+        if (i % 4 == 0) { /* then the next lives go on with what the last ones left */
+            memset(r, 0, sizeof(*r));
+            assert_int_equal(image_shell("rm -f i b; %s", makes[i / 4 % PV_ARRAY_SIZE(makes)]), 0);
+        }
+        r->operations = 0;
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0)
+            write_for_ever(r, i);
+        uint64_t seed = i;
+        uint32_t operations = 20 + image_random(&seed) % 200;
+        while (__atomic_load_n(&r->operations, __ATOMIC_RELAXED) < operations) {
+            int status;
+            assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
+            usleep(200);
+        }
+        assert_int_equal(kill(pid, SIGKILL), 0);
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+        check_image(r, r->flushed, "i");
+        memset(r->flushed, 0, sizeof(r->flushed)); /* a new life begins with what there is */
+        memset(r->unknown, true, sizeof(r->unknown));
+    }
+    munmap(r, sizeof(*r));
+}
+
+/* -- power failures -- */
+
+static void apply(int fd, const struct call *c, uint64_t *seed, bool torn)
+{
+    if (c->kind == CALL_PUNCH && (!torn || image_random(seed) % 2))
+        syscall(SYS_fallocate, fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, c->offset, c->bytes);
+    if (c->kind != CALL_WRITE || (torn && image_random(seed) % 4 == 0))
+        return;
+    bool by_sector = torn && image_random(seed) % 2;
+    for (uint64_t at = 0; at < c->bytes;) {
+        uint64_t n = by_sector ? 512 - (c->offset + at) % 512 : c->bytes;
+        n = PV_MIN(n, c->bytes - at);
+        if (!by_sector || image_random(seed) % 2)
+            assert_int_equal(pwrite(fd, c->data + at, n, (off_t)(c->offset + at)), n);
+        at += n;
+    }
+}
+
+static void fail_power_at(size_t point, uint64_t seed)
+{
+    size_t durable = 0;
+    for (size_t i = 0; i < point; i++)
+        if (recorder.calls[i].kind == CALL_SYNC)
+            durable = i;
+    assert_int_equal(image_shell("cp --sparse=always before p"), 0);
+    int fd = open("p", O_RDWR | O_CLOEXEC);
+    for (size_t i = 0; i < point; i++)
+        apply(fd, &recorder.calls[i], &seed, i >= durable);
+    close(fd);
+}
+
+static void test_power_fails(void **state)
+{
+    if (!*(char *)*state)
+        skip();
+    struct record *r = new_record();
+    const struct disk_options options = {.format = "qcow2", .no_io_uring = true};
+    for (size_t kind = 0; kind < PV_ARRAY_SIZE(makes); kind++) {
+        struct disk *disk;
+        uint64_t seed = kind;
+        size_t flushes[64], num_flushes = 0;
+        uint32_t(*flushed)[SECTORS] = calloc(64, sizeof(*flushed));
+        memset(r, 0, sizeof(*r));
+        assert_int_equal(image_shell("rm -f i b; %s; cp i before", makes[kind]), 0);
+        assert_int_equal(disk_open("i", &options, &disk, NULL), 0);
+        recorder.on = true;
+        for (unsigned round = 0; round < 12; round++) {
+            for (unsigned i = 0; i < 12; i++)
+                write_some(disk, r, &seed);
+            assert_int_equal(image_request(disk, DISK_FLUSH, 0, NULL, 0), 0);
+            flushes[num_flushes] = recorder.num;
+            memcpy(flushed[num_flushes++], r->submitted, sizeof(*flushed));
+        }
+        disk_close(disk);
+        recorder.on = false;
+        for (unsigned i = 0; i < POINTS / PV_ARRAY_SIZE(makes); i++) {
+            static const uint32_t nothing[SECTORS];
+            const uint32_t *least = nothing;
+            size_t point = image_random(&seed) % (recorder.num + 1);
+            for (size_t n = 0; n < num_flushes && flushes[n] <= point; n++)
+                least = flushed[n];
+            fail_power_at(point, seed);
+            check_image(r, least, "p");
+        }
+        for (size_t i = 0; i < recorder.num; i++)
+            free(recorder.calls[i].data);
+        recorder.num = 0;
+        free(flushed);
+    }
+    free(recorder.calls);
+    munmap(r, sizeof(*r));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_killed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_power_fails, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
