@@ -15,6 +15,9 @@ The environment says what to test (tests/e2e/run sets it):
   PARAVANE_TEST_NET    the interface that plays the outside, in a network namespace of the tests'
                        own, or empty: tests of it are skipped
   PARAVANE_TEST_ENOSYS the program that hides system calls, or empty
+  PARAVANE_TEST_SERVER the program that serves our devices to other front ends, or empty
+  PARAVANE_TEST_PC_INIT    the first program of a PC with such devices, or empty
+  PARAVANE_TEST_PC_KERNEL  the folder of a PC's kernel (tools/make-pc-kernel), or empty
 """
 import ctypes
 import hashlib
@@ -35,6 +38,9 @@ SMALL_DIR = os.environ.get('PARAVANE_TEST_SMALL', '')
 TREE = os.environ.get('PARAVANE_TEST_TREE', '')
 ENOSYS = os.environ.get('PARAVANE_TEST_ENOSYS', '')
 NET = os.environ.get('PARAVANE_TEST_NET', '')
+SERVER = os.environ.get('PARAVANE_TEST_SERVER', '')
+PC_INIT = os.environ.get('PARAVANE_TEST_PC_INIT', '')
+PC_KERNEL = os.environ.get('PARAVANE_TEST_PC_KERNEL', '')
 ROOT = os.geteuid() == 0
 
 # The outside: addresses of the host's interface NET (tests/e2e/run). Servers on them are remote

@@ -44,6 +44,7 @@ struct vhost_user_ring {
     struct virtio_vhost_user *conn;
     uint16_t index;
     bool has_addr;
+    bool enabled; /* as the front end says; it runs once it has its address and kick, too */
     struct vhost_user_vring_addr addr; /* user addresses: translated when the ring is enabled */
     int kick_fd, call_fd;              /* owned, or -1 */
     bool call_is_socket;
@@ -110,7 +111,15 @@ int virtio_vhost_user_set_table(struct virtio_vhost_user *conn,
 /* fd is taken, also on failure; -1: none (poll mode). */
 int virtio_vhost_user_set_kick(struct virtio_vhost_user *conn, unsigned index, int fd);
 int virtio_vhost_user_set_call(struct virtio_vhost_user *conn, unsigned index, int fd);
-int virtio_vhost_user_enable(struct virtio_vhost_user *conn, unsigned index);
+/* Switches a ring on or off. One without address or kick descriptor begins to run when these
+ * come. */
+int virtio_vhost_user_enable(struct virtio_vhost_user *conn, unsigned index, bool on);
+/* Rings need no enabling: they run as soon as they have all. None does yet. */
+void virtio_vhost_user_enable_all(struct virtio_vhost_user *conn);
+/* Stops a ring until it gets another address and kick descriptor: the next entry to take. */
+uint16_t virtio_vhost_user_stop_ring(struct virtio_vhost_user *conn, unsigned index);
+/* A ring may run from now on: looks at it, and without STATUS starts the device. */
+int virtio_vhost_user_ring_runs(struct virtio_vhost_user *conn, unsigned index);
 /* Forgets addresses and kick descriptors of all rings. The call descriptors stay until the guest
  * sends others or the connection ends: their end of file tells a guest that the device is gone. */
 void virtio_vhost_user_reset_rings(struct virtio_vhost_user *conn);

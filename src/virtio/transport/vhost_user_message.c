@@ -67,8 +67,6 @@ static int set_features(struct virtio_vhost_user *conn, struct vhost_user_messag
 {
     struct virtio_device *dev = conn->options.device;
     uint64_t own = 1ull << VHOST_USER_F_PROTOCOL_FEATURES;
-    if (!(m->payload.u64 & own)) /* without it rings would start by themselves: not offered */
-        return -EINVAL;
     /* Without STATUS a driver that starts over shows it only by negotiating again. Its rings are
      * off, so nothing is in flight. */
     if (virtio_device_is_active(dev) && !any_ring_enabled(conn) &&
@@ -77,6 +75,8 @@ static int set_features(struct virtio_vhost_user *conn, struct vhost_user_messag
     int rc = virtio_device_set_features(dev, m->payload.u64 & ~own);
     if (rc < 0)
         conn->status &= (uint8_t)~VIRTIO_CONFIG_S_FEATURES_OK;
+    else if (!(m->payload.u64 & own)) /* then nobody says ENABLE (QEMU's rng) */
+        virtio_vhost_user_enable_all(conn);
     return rc;
 }
 
@@ -84,7 +84,8 @@ static uint64_t offered_protocol_features(const struct virtio_vhost_user *conn)
 {
     return 1u << VHOST_USER_PROTOCOL_F_MQ | 1u << VHOST_USER_PROTOCOL_F_REPLY_ACK |
            1u << VHOST_USER_PROTOCOL_F_BACKEND_REQ | 1u << VHOST_USER_PROTOCOL_F_CONFIG |
-           1u << VHOST_USER_PROTOCOL_F_RESET_DEVICE | 1u << VHOST_USER_PROTOCOL_F_STATUS |
+           1u << VHOST_USER_PROTOCOL_F_RESET_DEVICE |
+           (conn->options.no_status ? 0 : 1u << VHOST_USER_PROTOCOL_F_STATUS) |
            (conn->options.offer_inband ? 1u << VHOST_USER_PROTOCOL_F_INBAND_NOTIFICATIONS : 0);
 }
 
@@ -159,10 +160,9 @@ static int set_vring_base(struct virtio_vhost_user *conn, struct vhost_user_mess
 static int get_vring_base(struct virtio_vhost_user *conn, struct vhost_user_message *m,
                           struct vhost_user_reply *ret_reply)
 {
-    struct virtio_queue *q = queue_at(conn, m->payload.state.index);
-    virtio_queue_disable(q);
-    ret_reply->payload.state = (struct vhost_user_vring_state){.index = m->payload.state.index,
-                                                               .num = virtio_queue_get_base(q)};
+    uint32_t index = m->payload.state.index;
+    ret_reply->payload.state = (struct vhost_user_vring_state){
+        .index = index, .num = virtio_vhost_user_stop_ring(conn, index)};
     ret_reply->size = sizeof(ret_reply->payload.state);
     return 0;
 }
@@ -216,25 +216,20 @@ static int activate(struct virtio_vhost_user *conn)
     return 0;
 }
 
+int virtio_vhost_user_ring_runs(struct virtio_vhost_user *conn, unsigned index)
+{
+    if (virtio_device_is_active(conn->options.device))
+        virtio_device_kick(conn->options.device, index);
+    else if (!vhost_user_has(conn, VHOST_USER_PROTOCOL_F_STATUS)) /* else at DRIVER_OK */
+        return activate(conn);
+    return 0;
+}
+
 static int set_vring_enable(struct virtio_vhost_user *conn, struct vhost_user_message *m,
                             struct vhost_user_reply *ret_reply)
 {
-    uint32_t index = m->payload.state.index, on = m->payload.state.num;
-    struct virtio_device *dev = conn->options.device;
-    if (on > 1)
-        return -EINVAL;
-    if (!on) {
-        virtio_queue_disable(queue_at(conn, index));
-        return 0;
-    }
-    int rc = virtio_vhost_user_enable(conn, index);
-    if (rc < 0)
-        return rc;
-    if (virtio_device_is_active(dev))
-        virtio_device_kick(dev, index);
-    else if (!vhost_user_has(conn, VHOST_USER_PROTOCOL_F_STATUS)) /* else at DRIVER_OK */
-        rc = activate(conn);
-    return rc;
+    uint32_t on = m->payload.state.num;
+    return on > 1 ? -EINVAL : virtio_vhost_user_enable(conn, m->payload.state.index, on);
 }
 
 static int vring_kick(struct virtio_vhost_user *conn, struct vhost_user_message *m,

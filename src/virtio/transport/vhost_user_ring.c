@@ -107,21 +107,45 @@ static bool is_inband(const struct virtio_vhost_user *conn)
     return vhost_user_has(conn, VHOST_USER_PROTOCOL_F_INBAND_NOTIFICATIONS);
 }
 
-int virtio_vhost_user_enable(struct virtio_vhost_user *conn, unsigned index)
+/* Lets a ring run that is enabled and has all that it needs. A front end may enable it first
+ * (QEMU) or last (Linux' um). */
+static int run(struct virtio_vhost_user *conn, unsigned index)
 {
     const struct vhost_user_ring *ring = &conn->rings[index];
     struct virtio_queue *q = virtio_device_get_queue(conn->options.device, index);
     if (virtio_queue_is_enabled(q))
         return 0;
-    if (!ring->has_addr || (ring->kick_fd < 0 && !is_inband(conn)))
-        return -EINVAL;
+    if (!ring->enabled || !ring->has_addr || (ring->kick_fd < 0 && !is_inband(conn)))
+        return 0;
 
     gpa_t desc, avail, used;
     if (!translate(conn, ring->addr.desc, &desc) || !translate(conn, ring->addr.avail, &avail) ||
         !translate(conn, ring->addr.used, &used))
         return -EFAULT;
     int rc = virtio_queue_set_rings(q, desc, avail, used);
-    return rc < 0 ? rc : virtio_queue_enable(q, &conn->map);
+    if (rc == 0)
+        rc = virtio_queue_enable(q, &conn->map);
+    return rc < 0 ? rc : virtio_vhost_user_ring_runs(conn, index);
+}
+
+int virtio_vhost_user_enable(struct virtio_vhost_user *conn, unsigned index, bool on)
+{
+    struct vhost_user_ring *ring = &conn->rings[index];
+    ring->enabled = on;
+    if (!on) {
+        virtio_queue_disable(virtio_device_get_queue(conn->options.device, index));
+        return 0;
+    }
+    int rc = run(conn, index);
+    if (rc < 0)
+        ring->enabled = false;
+    return rc;
+}
+
+void virtio_vhost_user_enable_all(struct virtio_vhost_user *conn)
+{
+    for (unsigned i = 0; i < VIRTIO_DEVICE_QUEUES_MAX; i++)
+        conn->rings[i].enabled = true;
 }
 
 bool virtio_vhost_user_is_socket(int fd)
@@ -180,7 +204,20 @@ int virtio_vhost_user_set_kick(struct virtio_vhost_user *conn, unsigned index, i
     if (!ring->kick_source)
         return -errno;
     ring->kick_fd = pv_take_fd(&owned);
-    return 0;
+    int rc = run(conn, index);
+    if (rc < 0)
+        close_kick(ring);
+    return rc;
+}
+
+uint16_t virtio_vhost_user_stop_ring(struct virtio_vhost_user *conn, unsigned index)
+{
+    struct vhost_user_ring *ring = &conn->rings[index];
+    struct virtio_queue *q = virtio_device_get_queue(conn->options.device, index);
+    virtio_queue_disable(q);
+    close_kick(ring);
+    ring->has_addr = false;
+    return virtio_queue_get_base(q);
 }
 
 int virtio_vhost_user_set_call(struct virtio_vhost_user *conn, unsigned index, int fd)
@@ -203,6 +240,7 @@ void virtio_vhost_user_reset_rings(struct virtio_vhost_user *conn)
         struct vhost_user_ring *ring = &conn->rings[i];
         close_kick(ring);
         ring->has_addr = false;
+        ring->enabled = false;
     }
 }
 

@@ -84,12 +84,12 @@ static void test_rings_outside_of_memory_are_refused(void **state)
     const uint64_t ok = FAKE_LOW_START + FAKE_USER_SHIFT, end = ok + FAKE_REGION_BYTES;
     uint64_t kick = TX;
     int fd = eventfd(0, EFD_CLOEXEC);
-    /* Before there is anything. */
-    assert_int_equal(fake_driver_ask_state(d, VHOST_USER_SET_VRING_ENABLE, TX, 1), 1);
     assert_int_equal(fake_driver_ask_state(d, VHOST_USER_SET_VRING_NUM, TX, SIZE), 0);
-    assert_int_equal(enable_at(d, ok, ok + 128, ok + 256), 1);
+    /* Enabled, with an address, before there is memory: the kick descriptor is one too much. */
+    assert_int_equal(enable_at(d, ok, ok + 128, ok + 256), 0);
+    assert_int_equal(fake_driver_ask(d, VHOST_USER_SET_VRING_KICK, &kick, 8, &fd, 1), 1);
+    assert_int_equal(fake_driver_ask_state(d, VHOST_USER_SET_VRING_ENABLE, TX, 0), 0);
     fake_driver_set_table(d);
-    assert_int_equal(enable_at(d, ok, ok + 128, ok + 256), 1); /* no kick descriptor yet */
     assert_int_equal(fake_driver_ask(d, VHOST_USER_SET_VRING_KICK, &kick, 8, &fd, 1), 0);
     close(fd);
 
@@ -101,6 +101,55 @@ static void test_rings_outside_of_memory_are_refused(void **state)
         assert_int_equal(enable_at(d, ok, ok, bad[i]), 1);
     }
     assert_int_equal(enable_at(d, ok, ok + 128, ok + 256), 0);
+}
+
+/* The order of QEMU: enabled while there is nothing. */
+static void test_a_ring_may_be_enabled_first(void **state)
+{
+    struct fixture *f = *state;
+    struct fake_driver *d = f->d;
+    const uint64_t at = FAKE_LOW_START + FAKE_USER_SHIFT;
+    struct virtio_queue *q = virtio_device_get_queue(d->dev, TX);
+    uint64_t kick = TX;
+    int fd = eventfd(0, EFD_CLOEXEC);
+    assert_int_equal(fake_driver_ask_state(d, VHOST_USER_SET_VRING_ENABLE, TX, 1), 0);
+    assert_int_equal(fake_driver_ask_state(d, VHOST_USER_SET_VRING_NUM, TX, SIZE), 0);
+    fake_driver_set_table(d);
+    struct vhost_user_vring_addr a = {
+        .index = TX, .desc = at, .avail = at + 1024, .used = at + 2048};
+    for (int round = 0; round < 2; round++) { /* and again, once it was stopped */
+        assert_int_equal(fake_driver_ask(d, VHOST_USER_SET_VRING_ADDR, &a, sizeof(a), NULL, 0), 0);
+        assert_false(virtio_queue_is_enabled(q));
+        assert_int_equal(fake_driver_ask(d, VHOST_USER_SET_VRING_KICK, &kick, 8, &fd, 1), 0);
+        assert_true(virtio_queue_is_enabled(q));
+        struct vhost_user_vring_state s = {.index = TX};
+        fake_driver_send(d, VHOST_USER_GET_VRING_BASE, VHOST_USER_VERSION, &s, sizeof(s), NULL, 0);
+        assert_int_equal(fake_driver_receive(d, VHOST_USER_GET_VRING_BASE, &s, sizeof(s)), 8);
+        assert_false(virtio_queue_is_enabled(q));
+        /* Enabled still, and nothing to run with. */
+        assert_int_equal(fake_driver_ask_state(d, VHOST_USER_SET_VRING_ENABLE, TX, 1), 0);
+        assert_false(virtio_queue_is_enabled(q));
+    }
+    close(fd);
+}
+
+/* QEMU's rng does not acknowledge protocol features, and so never enables. */
+static void test_rings_of_a_simple_front_end_need_no_enabling(void **state)
+{
+    struct fixture *f = *state;
+    struct fake_driver *d = f->d;
+    uint64_t features = virtio_device_get_features(d->dev), kick = TX;
+    const uint64_t at = FAKE_LOW_START + FAKE_USER_SHIFT;
+    struct vhost_user_vring_addr a = {
+        .index = TX, .desc = at, .avail = at + 1024, .used = at + 2048};
+    int fd = eventfd(0, EFD_CLOEXEC);
+    fake_driver_set_table(d);
+    assert_int_equal(fake_driver_ask_u64(d, VHOST_USER_SET_FEATURES, features), 0);
+    assert_int_equal(fake_driver_ask_state(d, VHOST_USER_SET_VRING_NUM, TX, SIZE), 0);
+    assert_int_equal(fake_driver_ask(d, VHOST_USER_SET_VRING_ADDR, &a, sizeof(a), NULL, 0), 0);
+    assert_int_equal(fake_driver_ask(d, VHOST_USER_SET_VRING_KICK, &kick, 8, &fd, 1), 0);
+    assert_true(virtio_queue_is_enabled(virtio_device_get_queue(d->dev, TX)));
+    close(fd);
 }
 
 static int64_t send_table(struct fake_driver *d, const struct vhost_user_region *regions,
@@ -258,7 +307,8 @@ static void test_user_addresses_are_translated_by_region(void **state)
     assert_int_equal(fake_driver_ask_state(d, VHOST_USER_SET_VRING_NUM, TX, SIZE), 0);
     close(fd);
     /* Never told: not the same as 0, which would be an address here. */
-    assert_int_equal(fake_driver_ask_state(d, VHOST_USER_SET_VRING_ENABLE, TX, 1), 1);
+    assert_int_equal(fake_driver_ask_state(d, VHOST_USER_SET_VRING_ENABLE, TX, 1), 0);
+    assert_false(virtio_queue_is_enabled(virtio_device_get_queue(d->dev, TX)));
     const uint64_t bad[] = {4096, 0x10000, 0x100000 - 0x10000, user + 65536};
     for (size_t i = 0; i < PV_ARRAY_SIZE(bad); i++)
         assert_int_equal(enable_at(d, bad[i], user, user), 1);
@@ -291,6 +341,8 @@ int main(void)
         NEGOTIATED(test_ring_values_are_checked),
         RUNNING(test_a_running_ring_cannot_be_changed),
         NEGOTIATED(test_rings_outside_of_memory_are_refused),
+        NEGOTIATED(test_a_ring_may_be_enabled_first),
+        NEGOTIATED(test_rings_of_a_simple_front_end_need_no_enabling),
         NEGOTIATED(test_foreign_memory_is_refused),
         NEGOTIATED(test_tables_are_checked),
         NEGOTIATED(test_the_number_of_regions_must_agree),
