@@ -2,9 +2,10 @@
  *
  * fence.c: the fence as a link: its life, its rates, its own frames, and changes of the grants.
  */
-#include "net/fence_internal.h"
+#include "net/fence.h"
 
 #include "base/clock.h"
+#include "net/fence_internal.h"
 
 #include <errno.h>
 #include <netinet/in.h>
