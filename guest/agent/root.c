@@ -15,6 +15,7 @@
 #include "agent/etc.h"
 #include "agent/log.h"
 #include "agent/mounts.h"
+#include "agent/volumes.h"
 #include "base/clock.h"
 #include "base/fd.h"
 
@@ -160,6 +161,8 @@ int agent_root_enter(const struct wire_setup *s, int *ret_layer_fd, struct pv_er
     if (root_fd < 0)
         return pv_error_set(err, errno, "open the root: %s", strerror(errno));
     rc = agent_etc_write(root_fd, s, err);
+    if (rc == 0)
+        rc = agent_volumes_mount(&s->mounts, err);
     if (rc < 0)
         return rc;
     if (s->read_only && mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL) < 0)

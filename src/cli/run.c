@@ -23,7 +23,7 @@ struct run_options {
     const char *memory, *cpus, *cpus_max, *disk_size, *log_max_size;
     const char *name, *hostname, *user, *workdir, *isolation;
     const char *kernel, *kernel_args, *kernel_log_level;
-    struct pv_strv env, env_files, log_opts, disks, disk_rates;
+    struct pv_strv env, env_files, log_opts, disks, disk_rates, volumes;
     const char *net;
     struct pv_strv publish, addresses, gateways, dns, dns_searches, hosts;
 };
@@ -41,6 +41,8 @@ static const struct cli_option options[] = {
      "add a disk: ro, format=raw|qcow2|vhost-user, serial=, bps=, iops="},
     {0, "disk-rate", "[SERIAL:]LIMIT,...", CLI_OPTION_LIST, OPTION(disk_rates),
      "limit disks: bps=SIZE, iops=N, bps-burst=SIZE, iops-burst=N"},
+    {'v', "volume", "HOST:GUEST[:OPTION,...]", CLI_OPTION_LIST, OPTION(volumes),
+     "share a folder or file: ro, cache=auto|none|always"},
     {'e', "env", "NAME[=VALUE]", CLI_OPTION_LIST, OPTION(env), "set or inherit a variable"},
     {0, "env-file", "FILE", CLI_OPTION_LIST, OPTION(env_files), "read variables from a file"},
     {'w', "workdir", "PATH", CLI_OPTION_TEXT, OPTION(workdir), "working directory (/)"},
@@ -132,6 +134,15 @@ static int read_disks(const struct run_options *o, struct workload_disks *disks,
     return rc == 0 ? workload_disks_find(disks, err) : rc;
 }
 
+static int read_volumes(const struct run_options *o, struct workload_volumes *volumes,
+                        struct pv_error *err)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < o->volumes.count; i++)
+        rc = workload_volumes_add(volumes, o->volumes.items[i], err);
+    return rc == 0 ? workload_volumes_find(volumes, err) : rc;
+}
+
 static int read_env(const struct run_options *o, struct workload_spec *spec, struct pv_error *err)
 {
     int rc = 0;
@@ -208,6 +219,8 @@ static int read_spec(const struct run_options *o, char **args, struct workload_s
         rc = read_disks(o, &spec->disks, err);
     if (rc == 0)
         rc = read_network(o, &spec->network, err);
+    if (rc == 0)
+        rc = read_volumes(o, &spec->volumes, err);
     if (rc == 0)
         rc = read_env(o, spec, err);
     if (rc == 0)

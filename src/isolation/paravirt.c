@@ -59,6 +59,28 @@ static int fill_disks(const struct isolation_request *r, struct wire_machine *m,
     return rc;
 }
 
+static int add_volume(struct wire_machine *m, const struct workload_volume *v, struct pv_error *err)
+{
+    pv_auto_free char *tag = pv_strf("volume%u", m->volumes.count);
+    struct wire_volume *volume = &m->volumes.items[m->volumes.count++];
+    struct wire_mount *mount = &m->setup.mounts.items[m->setup.mounts.count++];
+    volume->read_only = mount->read_only = v->read_only;
+    if (!tag || !copy(&volume->tag, tag) || !copy(&volume->path, v->host) ||
+        !copy(&volume->only, v->only) || !copy(&volume->cache, v->cache) ||
+        !copy(&mount->tag, tag) || !copy(&mount->target, v->guest) || !copy(&mount->only, v->only))
+        return OUT_OF_MEMORY(err);
+    return 0;
+}
+
+static int fill_volumes(const struct isolation_request *r, struct wire_machine *m,
+                        struct pv_error *err)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < r->spec->volumes.count; i++)
+        rc = add_volume(m, &r->spec->volumes.items[i], err);
+    return rc;
+}
+
 static int fill_setup(const struct isolation_request *r, struct wire_machine *m,
                       struct pv_error *err)
 {
@@ -134,6 +156,8 @@ static int paravirt_prepare(const struct isolation_request *request,
         rc = fill_setup(request, &m, err);
     if (rc == 0)
         rc = isolation_network_fill(&request->spec->network, request->id, &m, err);
+    if (rc == 0)
+        rc = fill_volumes(request, &m, err);
     if (rc == 0)
         rc = fill_process(request, &m, err);
     if (rc < 0) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * devices.c: the devices of a machine, in the order in which the guest sees them: console, rng,
- * vsock, then the disks (vda, vdb, ...), then the network cards (eth0, ...).
+ * vsock, then the disks (vda, vdb, ...), then the network cards (eth0, ...), then the shared
+ * folders.
  */
 #include "monitor/internal.h"
 
@@ -164,14 +165,15 @@ int monitor_devices_make(struct monitor *m, int guest_ends[MONITOR_DEVICES_MAX],
     static int (*const first[])(struct monitor * m, struct monitor_device * d,
                                 struct pv_error * err) = {make_console, make_rng, make_vsock};
     size_t disks = PV_ARRAY_SIZE(first), nets = disks + m->spec.num_disks;
-    size_t total = nets + m->spec.num_nets;
+    size_t volumes = nets + m->spec.num_nets, total = volumes + m->spec.volumes.count;
 
     for (size_t i = 0; i < total; i++) {
         struct monitor_device *d = &m->devices[i];
         d->m = m;
-        int rc = i < disks  ? first[i](m, d, err)
-                 : i < nets ? make_disk(m, d, (uint32_t)(i - disks), &guest_ends[i], err)
-                            : monitor_net_make(m, d, (uint32_t)(i - nets), err);
+        int rc = i < disks     ? first[i](m, d, err)
+                 : i < nets    ? make_disk(m, d, (uint32_t)(i - disks), &guest_ends[i], err)
+                 : i < volumes ? monitor_net_make(m, d, (uint32_t)(i - nets), err)
+                               : monitor_volumes_make(m, d, (uint32_t)(i - volumes), err);
         m->num_devices = i + 1; /* so that monitor_devices_free sees it */
         if (rc == 0 && d->device)
             rc = add(m, d, &guest_ends[i], err);
@@ -188,17 +190,25 @@ int monitor_devices_start(struct monitor *m, struct pv_error *err)
         if (rc < 0)
             return rc;
     }
-    return 0;
+    return monitor_volumes_start(m, err);
 }
 
 void monitor_devices_free(struct monitor *m)
 {
+    bool stopped = true;
+    for (size_t i = 0; i < m->num_devices; i++)
+        stopped &= monitor_volumes_stop(&m->devices[i]);
+    if (!stopped) { /* a thread may still write into the guest's memory: the process ends soon */
+        m->memory = NULL;
+        return;
+    }
     for (size_t i = 0; i < m->num_devices; i++) {
         struct monitor_device *d = &m->devices[i];
         virtio_vhost_user_free(pv_take_ptr(d->transport));
         virtio_device_free(pv_take_ptr(d->device));
         disk_close(pv_take_ptr(d->disk));
         net_link_free(pv_take_ptr(d->link));
+        monitor_volumes_free(d);
     }
     m->num_devices = 0;
     m->vsock = NULL;

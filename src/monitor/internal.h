@@ -10,6 +10,7 @@
 #include "base/loop.h"
 #include "disk/disk.h"
 #include "engine/engine.h"
+#include "fs/fs.h"
 #include "jail/cgroup.h"
 #include "jail/filter.h"
 #include "jail/walls.h"
@@ -30,7 +31,7 @@
 #define MONITOR_CONTROL_SOCKET "control.sock"
 #define MONITOR_VSOCK_SOCKET "vsock.sock"
 
-#define MONITOR_DEVICES_MAX (WIRE_MACHINE_DISKS_MAX + WIRE_SETUP_NETS_MAX + 3)
+#define MONITOR_DEVICES_MAX (WIRE_MACHINE_DISKS_MAX + WIRE_SETUP_NETS_MAX + WIRE_VOLUMES_MAX + 3)
 #define MONITOR_CLIENTS_MAX 64
 
 /* The life of a machine. It only moves forward. */
@@ -52,10 +53,13 @@ struct monitor_device {
     uint16_t virtio_id;
     struct virtio_device *device; /* NULL, like the transport: another program serves it */
     struct virtio_vhost_user *transport;
-    struct disk *disk;            /* only blk */
-    const struct wire_disk *spec; /* only blk; in the description */
-    uint64_t error_ns;            /* when the log last told of a disk's error; 0: never */
-    struct net_link *link;        /* only net: what stands below the card */
+    struct disk *disk;                /* only blk */
+    const struct wire_disk *spec;     /* only blk; in the description */
+    uint64_t error_ns;                /* when the log last told of a disk's error; 0: never */
+    struct net_link *link;            /* only net: what stands below the card */
+    struct fs *fs;                    /* only fs */
+    const struct wire_volume *volume; /* only fs; in the description */
+    int folder_fd;                    /* only fs */
     struct monitor *m;
 };
 
@@ -71,6 +75,7 @@ struct monitor {
     struct engine *engine;
     struct jail_cgroup *cgroup;
     struct jail_walls monitor_walls, limit_walls; /* the guest's are the engine's */
+    bool started_as_root;
 
     struct monitor_log *log;
     struct monitor_console *console;
@@ -149,6 +154,21 @@ int monitor_net_resolve(struct monitor *m, struct pv_error *err);
 bool monitor_net_needs_host(const struct monitor *m);
 /* Allows the backends' system calls. */
 int monitor_net_allow(const struct monitor *m, struct jail_filter *filter, struct pv_error *err);
+/* volumes.c: shared folders. */
+struct jail_bind;
+int monitor_volumes_make(struct monitor *m, struct monitor_device *d, uint32_t index,
+                         struct pv_error *err);
+/* What of the jail they need: binds (WIRE_VOLUMES_MAX at most, filled; how many), capabilities,
+ * descriptors (0: no more than others). */
+unsigned monitor_volumes_bind(const struct monitor *m, struct jail_bind *binds);
+uint64_t monitor_volumes_capabilities(const struct monitor *m);
+uint64_t monitor_volumes_files(const struct monitor *m);
+/* Inside the jail: begins to serve, with threads. */
+extern const struct virtio_syscall monitor_volumes_syscalls[];
+int monitor_volumes_start(struct monitor *m, struct pv_error *err);
+/* False: a thread hangs in a folder; then nothing of it may be freed, nor the guest's memory. */
+bool monitor_volumes_stop(struct monitor_device *d);
+void monitor_volumes_free(struct monitor_device *d);
 
 /* build.c: opens, creates and starts everything that the description names, and ends inside the
  * jail. On failure the process has to end; nothing outside it stays. */

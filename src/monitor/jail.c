@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 static const struct virtio_syscall own_syscalls[] = {
     {"epoll_wait", "loop: wait for events"},
@@ -92,6 +93,10 @@ static int allow_everything(struct monitor *m, struct jail_filter *filter, struc
         rc = jail_filter_allow_name(filter, s->name, s->reason, err);
     for (const struct engine_syscall *s = engine_syscalls; s->name && rc == 0; s++)
         rc = jail_filter_allow_name(filter, s->name, s->reason, err);
+    if (rc == 0 && m->spec.volumes.count)
+        rc = allow_list(filter, monitor_volumes_syscalls, err);
+    for (const struct fs_syscall *s = fs_syscalls; m->spec.volumes.count && s->name && rc == 0; s++)
+        rc = jail_filter_allow_name(filter, s->name, s->reason, err);
     /* The disks' worker threads, but no namespace, in which a hijacked monitor would be root. */
     if (rc == 0)
         rc = jail_filter_allow_clone(filter, "disk: its worker thread", err);
@@ -113,6 +118,8 @@ int monitor_jail_enter(struct monitor *m, struct pv_error *err)
     if (rc < 0)
         return pv_error_prefix(err, "monitor's jail");
 
+    struct jail_bind binds[JAIL_MONITOR_BINDS_MAX];
+    m->started_as_root = geteuid() == 0;
     struct jail_monitor config = {
         .run_dir = m->spec.run_dir,
         .state_dir = m->spec.state_dir,
@@ -121,6 +128,10 @@ int monitor_jail_enter(struct monitor *m, struct pv_error *err)
         .gid = m->spec.gid,
         .filter = program,
         .keep_network = monitor_net_needs_host(m),
+        .binds = binds,
+        .num_binds = monitor_volumes_bind(m, binds),
+        .keep_capabilities = monitor_volumes_capabilities(m),
+        .max_files = monitor_volumes_files(m),
     };
     rc = jail_monitor_enter(&config, &m->monitor_walls, err);
     return rc < 0 ? pv_error_prefix(err, "monitor's jail") : 0;

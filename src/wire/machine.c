@@ -45,6 +45,7 @@ void wire_machine_done(struct wire_machine *m)
         pv_strv_done(&m->nets[i].ports);
     }
     pv_strv_done(&m->nameservers);
+    wire_volumes_done(&m->volumes);
     wire_setup_done(&m->setup);
     wire_process_done(&m->process);
     *m = (struct wire_machine){0};
@@ -261,6 +262,20 @@ static int check_disk_exists(const struct wire_machine *m, const char *key, cons
     return 0;
 }
 
+/* Each mount of the set-up is of one of the volumes. */
+static int check_mounts(const struct wire_machine *m, struct pv_error *err)
+{
+    for (uint32_t i = 0; i < m->setup.mounts.count; i++) {
+        const char *tag = m->setup.mounts.items[i].tag;
+        bool found = false;
+        for (uint32_t j = 0; j < m->volumes.count; j++)
+            found |= strcmp(m->volumes.items[j].tag, tag) == 0;
+        if (!found)
+            return pv_error_set(err, EINVAL, "'mounts': '%s' is not among the volumes", tag);
+    }
+    return 0;
+}
+
 static int read_parts(const struct pv_json *json, struct wire_machine *m, struct pv_error *err)
 {
     const struct pv_json *part;
@@ -271,6 +286,8 @@ static int read_parts(const struct pv_json *json, struct wire_machine *m, struct
         rc = check_disk_exists(m, "image_device", m->setup.image_device, err);
     if (rc == 0)
         rc = check_disk_exists(m, "layer_device", m->setup.layer_device, err);
+    if (rc == 0)
+        rc = check_mounts(m, err);
     if (rc == 0)
         rc = need_object(json, "process", &part, err);
     return rc < 0 ? rc : wire_process_read(part, &m->process, err);
@@ -321,6 +338,7 @@ static int read_fields(const struct pv_json *json, struct wire_machine *m, struc
         "stdin_open",
         "nets",
         "nameservers",
+        "volumes",
     };
     int rc = wire_check_keys(json, keys, PV_ARRAY_SIZE(keys), err);
     if (rc == 0)
@@ -333,6 +351,8 @@ static int read_fields(const struct pv_json *json, struct wire_machine *m, struc
         rc = read_disks(json, m, err);
     if (rc == 0)
         rc = read_nets(json, m, err);
+    if (rc == 0)
+        rc = wire_volumes_read(json, "volumes", &m->volumes, err);
     if (rc == 0)
         rc = read_parts(json, m, err);
     return rc < 0 ? rc : read_switches(json, m, err);
@@ -441,6 +461,7 @@ struct pv_json *wire_machine_write(const struct wire_machine *m)
     pv_auto(pv_json) struct pv_json *json = pv_json_new_object();
     if (!json || add_strings(json, m) < 0 || add_numbers(json, m) < 0 || add_disks(json, m) < 0 ||
         add_nets(json, m) < 0 || pv_json_add_strv(json, "nameservers", &m->nameservers) < 0 ||
+        wire_volumes_write(json, "volumes", &m->volumes) < 0 ||
         pv_json_add(json, "setup", wire_setup_write(&m->setup)) < 0 ||
         pv_json_add(json, "process", wire_process_write(&m->process)) < 0)
         return NULL;

@@ -11,6 +11,7 @@
 #include "base/rate.h"
 #include "wire/session.h"
 #include "wire/setup.h"
+#include "wire/volume.h"
 
 #define WIRE_MACHINE_DISKS_MAX 16
 #define WIRE_MACHINE_CPUS_MAX 8
@@ -55,6 +56,7 @@ struct wire_machine {
     struct wire_net nets[WIRE_SETUP_NETS_MAX]; /* eth0, eth1, ... */
     uint32_t num_nets;
     struct pv_strv nameservers; /* whom our DNS asks; empty: those of the host */
+    struct wire_volumes volumes;
     struct wire_setup setup;
     struct wire_process process; /* the main process */
     bool wait_attach; /* start the main process only when a primary client has attached */

@@ -31,6 +31,7 @@ void wire_setup_done(struct wire_setup *s)
         pv_strv_done(&s->nets[i].addresses);
         pv_strv_done(&s->nets[i].gateways);
     }
+    wire_mounts_done(&s->mounts);
     *s = (struct wire_setup){0};
 }
 
@@ -202,8 +203,8 @@ static int check_fields(const struct wire_setup *s, struct pv_error *err)
 static int read_fields(const struct pv_json *json, struct wire_setup *s, struct pv_error *err)
 {
     static const char *const keys[] = {
-        "hostname", "image_device",  "image_type", "layer_device", "nameservers",
-        "searches", "discard_layer", "read_only",  "hosts",        "nets"};
+        "hostname",      "image_device", "image_type", "layer_device", "nameservers", "searches",
+        "discard_layer", "read_only",    "hosts",      "nets",         "mounts"};
     int rc = wire_check_keys(json, keys, PV_ARRAY_SIZE(keys), err);
     if (rc == 0)
         rc = pv_json_need_string(json, "hostname", &s->hostname, err);
@@ -225,6 +226,8 @@ static int read_fields(const struct pv_json *json, struct wire_setup *s, struct 
         rc = pv_json_get_strv(json, "hosts", &s->hosts, err);
     if (rc == 0)
         rc = read_nets(json, s, err);
+    if (rc == 0)
+        rc = wire_mounts_read(json, "mounts", &s->mounts, err);
     return rc < 0 ? rc : check_fields(s, err);
 }
 
@@ -250,7 +253,8 @@ struct pv_json *wire_setup_write(const struct wire_setup *s)
         pv_json_add_bool(json, "read_only", s->read_only) < 0 ||
         pv_json_add_strv(json, "nameservers", &s->nameservers) < 0 ||
         pv_json_add_strv(json, "searches", &s->searches) < 0 ||
-        pv_json_add_strv(json, "hosts", &s->hosts) < 0 || add_nets(json, s) < 0)
+        pv_json_add_strv(json, "hosts", &s->hosts) < 0 || add_nets(json, s) < 0 ||
+        wire_mounts_write(json, "mounts", &s->mounts) < 0)
         return NULL;
     return pv_take_ptr(json);
 }

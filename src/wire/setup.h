@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "wire/volume.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -52,6 +53,7 @@ struct wire_setup {
     bool discard_layer; /* the layer is thrown away: no need to sync it at power-off */
     bool read_only;     /* the root is read-only (--read-only) */
     struct pv_strv nameservers, searches; /* /etc/resolv.conf; both empty: the image's own file */
+    struct wire_mounts mounts;            /* in this order */
     struct pv_strv hosts;                 /* lines added to /etc/hosts: "10.0.2.2 host" */
     struct wire_setup_net nets[WIRE_SETUP_NETS_MAX]; /* eth0, eth1, ... */
     uint32_t num_nets;

@@ -37,6 +37,7 @@ void workload_spec_done(struct workload_spec *spec)
     free(spec->kernel);
     free(spec->kernel_args);
     workload_disks_done(&spec->disks);
+    workload_volumes_done(&spec->volumes);
     *spec = (struct workload_spec){0};
 }
 

@@ -10,6 +10,7 @@
 #include "workload/disk.h"
 #include "workload/network.h"
 #include "workload/resources.h"
+#include "workload/volume.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -32,6 +33,7 @@ struct workload_spec {
     struct workload_resources resources;
     struct workload_disks disks;
     struct workload_network network;
+    struct workload_volumes volumes;
     char *kernel;              /* absolute path of another guest kernel; NULL: our own */
     char *kernel_args;         /* added to the guest kernel's command line; NULL: nothing */
     uint32_t kernel_log_level; /* 0: quiet; 1..8 as the kernel's loglevel= */

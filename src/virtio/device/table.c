@@ -6,6 +6,7 @@
 
 #include "virtio/device/blk.h"
 #include "virtio/device/console.h"
+#include "virtio/device/fs.h"
 #include "virtio/device/net.h"
 #include "virtio/device/rng.h"
 #include "virtio/device/vsock.h"
@@ -13,8 +14,13 @@
 #include <string.h>
 
 const struct virtio_device_class *const virtio_device_classes[] = {
-    &virtio_blk_class, &virtio_console_class, &virtio_net_class,
-    &virtio_rng_class, &virtio_vsock_class,   NULL,
+    &virtio_blk_class,
+    &virtio_console_class,
+    &virtio_net_class,
+    &virtio_fs_class,
+    &virtio_rng_class,
+    &virtio_vsock_class,
+    NULL,
 };
 
 const struct virtio_device_class *virtio_device_class_find(const char *name)
