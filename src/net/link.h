@@ -33,6 +33,9 @@
 /* The longest frame: an IP packet of 64 KiB, its Ethernet header and a VLAN tag. */
 #define NET_FRAME_MAX (65535u + 18u)
 
+/* A frame in more pieces than this may be dropped: a descriptor chain of the largest queue. */
+#define NET_LINK_IOV_MAX 1023u
+
 /* What a link can carry beyond plain frames with valid checksums. */
 enum net_offload {
     NET_OFFLOAD_CSUM = 1 << 0, /* VIRTIO_NET_HDR_F_NEEDS_CSUM: the checksum is partial */

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-const struct net_backend *const net_backends[] = {&net_user_backend, NULL};
+const struct net_backend *const net_backends[] = {&net_user_backend, &net_tap_backend, NULL};
 
 const struct net_backend *net_backend_find(const char *name)
 {

@@ -21,6 +21,7 @@
 
 #include "base/clock.h"
 #include "net/offload.h"
+#include "net/user_datagrams.h"
 
 #include <errno.h>
 #include <linux/if_ether.h>
@@ -72,6 +73,9 @@ struct user {
     struct pv_loop *loop;
     Slirp *slirp;
     struct pv_loop_source *after, *timer;
+    struct net_user_datagrams *datagrams;
+    struct in_addr gateway4;
+    struct in6_addr gateway6;
     uint64_t timer_due_ns; /* when the timer is armed for; 0: it is not */
     struct watch *watches; /* by descriptor */
     int num_watches;
@@ -309,6 +313,8 @@ static ssize_t on_send_packet(const void *buf, size_t len, void *opaque)
     if (len > NET_FRAME_MAX)
         return (ssize_t)len;
     u->counters[COUNTER_RECEIVED]++;
+    net_user_datagrams_note(u->datagrams, (uint8_t *)&u->gateway4, (uint8_t *)&u->gateway6, buf,
+                            len);
     if (u->blocked || give(u, buf, len) == -EAGAIN)
         keep(u, buf, len);
     return (ssize_t)len;
@@ -376,6 +382,9 @@ static int user_send(struct net_link *link, const struct net_frame *frame)
     if (frame->hdr.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)
         net_offload_complete(&frame->hdr, u->frame, len);
     u->counters[COUNTER_SENT]++;
+    if (net_user_datagrams_answer(u->datagrams, (uint8_t *)&u->gateway4, (uint8_t *)&u->gateway6,
+                                  u->frame, len))
+        return 0;
     slirp_input(u->slirp, u->frame, (int)len);
     pv_loop_wake(u->after);
     return 0;
@@ -413,6 +422,7 @@ static void user_free(struct net_link *link)
     u->link.upper = (struct net_upper){0};
     if (u->slirp)
         slirp_cleanup(u->slirp);
+    net_user_datagrams_free(u->datagrams);
     for (int i = 0; i < u->num_watches; i++)
         pv_loop_remove(u->watches[i].source);
     while (!STAILQ_EMPTY(&u->queue))
@@ -495,6 +505,26 @@ static int refuse_port(const struct workload_port *port, int code, struct pv_err
     }
 }
 
+/* The number that the next socket will have: libslirp does not tell. -1: unknown. */
+static int find_next_fd(void)
+{
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0)
+        close(fd);
+    return fd;
+}
+
+static bool is_bound_to(int fd, uint16_t port)
+{
+    struct sockaddr_storage a;
+    socklen_t len = sizeof(a);
+    if (fd < 0 || getsockname(fd, (struct sockaddr *)&a, &len) < 0)
+        return false;
+    /* The port is at the same place in both families. */
+    return (a.ss_family == AF_INET || a.ss_family == AF_INET6) &&
+           ((struct sockaddr_in *)&a)->sin_port == htons(port);
+}
+
 static int publish(struct user *u, const struct net_config *c, const struct workload_port *port,
                    struct pv_error *err)
 {
@@ -508,12 +538,18 @@ static int publish(struct user *u, const struct net_config *c, const struct work
     memcpy(&host6.sin6_addr, port->address, sizeof(host6.sin6_addr));
     int flags = port->udp ? SLIRP_HOSTFWD_UDP : 0;
     errno = 0;
+    int next_fd = find_next_fd();
     int rc = port->v6 ? slirp_add_hostxfwd(u->slirp, (struct sockaddr *)&host6, sizeof(host6),
                                            (struct sockaddr *)&guest6, sizeof(guest6),
                                            flags | SLIRP_HOSTFWD_V6ONLY)
                       : slirp_add_hostxfwd(u->slirp, (struct sockaddr *)&host4, sizeof(host4),
                                            (struct sockaddr *)&guest4, sizeof(guest4), flags);
-    return rc < 0 ? refuse_port(port, errno ? errno : EIO, err) : 0;
+    if (rc < 0)
+        return refuse_port(port, errno ? errno : EIO, err);
+    if (port->udp && is_bound_to(next_fd, port->host_port) &&
+        net_user_datagrams_publish(u->datagrams, next_fd, port->v6, port->guest_port) < 0)
+        return refuse_port(port, ENOMEM, err);
+    return 0;
 }
 
 /* Each connection is a descriptor. */
@@ -535,11 +571,14 @@ static int user_open(const struct net_config *config, struct pv_loop *loop,
     *u = (struct user){
         .link = {.class = &class, .send_offloads = NET_OFFLOAD_CSUM, .mtu = NET_MTU_MAX},
         .loop = loop,
+        .gateway4 = config->gateway4,
+        .gateway6 = config->gateway6,
+        .datagrams = net_user_datagrams_new(),
     };
     STAILQ_INIT(&u->queue);
     u->after = pv_loop_add_after(loop, on_after, u);
     u->timer = pv_loop_add_timer(loop, on_timeout, u);
-    int rc = u->after && u->timer && watch_of(u, 63)
+    int rc = u->after && u->timer && u->datagrams && watch_of(u, 63)
                  ? 0
                  : pv_error_set(err, ENOMEM, "user-mode network: out of memory");
     if (rc == 0)
