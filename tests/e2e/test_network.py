@@ -9,7 +9,7 @@ import socket
 import threading
 import unittest
 
-from harness import OTHER4, OUTSIDE4, OUTSIDE6, ROOT, MachineTest, needs_network
+from harness import OTHER4, OUTSIDE4, OUTSIDE6, ROOT, MachineTest, needs_network, needs_root, run_tool
 from servers import TcpServer, UdpServer, echo, receive_all
 
 # A guest's own helper: connects and tells what happened, without the half second that the idna
@@ -323,6 +323,70 @@ class Published(NetworkTest):
             return self.ask('127.0.0.1', port) == b'hello'
         except OSError:
             return False
+
+
+@needs_root
+@needs_network
+class Taps(NetworkTest):
+    """--net tap: an interface of the host, in a bridge."""
+
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(self.no_interface_left)
+        run_tool('ip', 'link', 'add', 'br7', 'type', 'bridge')
+        self.addCleanup(run_tool, 'ip', 'link', 'del', 'br7')
+        run_tool('ip', 'address', 'add', '10.77.0.1/24', 'dev', 'br7')
+        run_tool('ip', 'link', 'set', 'br7', 'mtu', '4000', 'up')
+
+    def interfaces(self):
+        return [name for _, name in socket.if_nameindex() if name.startswith('pv')]
+
+    def no_interface_left(self):
+        self.wait_for('the taps are gone', lambda: not self.interfaces())
+
+    def test_machines_in_a_bridge_reach_host_and_each_other(self):
+        flags = ['--net', 'tap:br7', '--gateway', '10.77.0.1']
+        self.start('/usr/bin/python3', '-c', ECHO_SERVER, name='one',
+                   flags=[*flags, '--ip', '10.77.0.2/24'])
+        self.wait_output('one', 'ready')
+        self.assertEqual(len(self.interfaces()), 1)
+        with socket.create_connection(('10.77.0.2', 7000), timeout=20) as s:
+            content = random.Random(7).randbytes(4 << 20)
+            sender = threading.Thread(target=lambda: (s.sendall(content),
+                                                      s.shutdown(socket.SHUT_WR)))
+            sender.start()
+            back = receive_all(s)
+            sender.join()
+        self.assertEqual(hashlib.sha256(back).hexdigest(), hashlib.sha256(content).hexdigest())
+        text = self.python('''
+s = connect('10.77.0.2', 7000)
+s.sendall(b'hi')
+print(s.recv(10).decode(), open('/sys/class/net/eth0/mtu').read().strip())
+''', flags=[*flags, '--ip', '10.77.0.3/24'])
+        self.assertEqual(text, 'hi 4000')
+        with TcpServer('10.77.0.1', receive_all) as server:
+            result = self.exec('one', '/usr/bin/python3', '-c', CONNECT +
+                               f'print(attempt("10.77.0.1", {server.port}))', rc=0)
+        self.assertEqual(result.text, 'connected\n')
+
+    def test_without_an_address_the_card_is_only_up(self):
+        text = self.sh('ip -o -4 addr show eth0; ip -o link show eth0',
+                       flags=['--net', 'tap:br7']).text
+        self.assertNotIn('inet ', text)
+        self.assertIn('LOWER_UP', text)
+
+    def test_a_killed_monitor_leaves_no_interface(self):
+        self.start('/bin/sleep', '1000', flags=['--net', 'tap'])
+        self.assertEqual(len(self.interfaces()), 1)
+        monitor, _, _ = self.machine('box')
+        os.kill(monitor.pid, signal.SIGKILL)
+        self.no_interface_left()
+
+    def test_a_bridge_that_is_none_is_refused(self):
+        for bridge, word in (('nosuch', 'nosuch'), ('lo', 'bridge')):
+            result = self.run_in('/bin/echo', 'started', flags=['--net', f'tap:{bridge}'], rc=125)
+            self.assertIn(word, result.errors)
+            self.assertEqual(result.out, b'')
 
 
 class Wrong(NetworkTest):

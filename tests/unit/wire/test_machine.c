@@ -4,6 +4,10 @@
 
 #define HEX16 "0123456789abcdef"
 #define DISK "{\"path\": \"/images/a\", \"read_only\": true, \"serial\": \"image\"}"
+#define NET                                                                                        \
+    "{\"backend\": \"user\", \"mac\": \"02:00:00:00:00:01\", \"addresses\": [\"10.0.2.15/24\"], "  \
+    "\"gateways\": [\"10.0.2.2\"], \"dns\": [\"10.0.2.3\"], \"ports\": [\"0.0.0.0:80:80/tcp\"], "  \
+    "\"bridge\": \"br0\"}"
 #define SETUP(image, layer)                                                                        \
     "{\"hostname\": \"h\", \"image_type\": \"ext4\", \"image_device\": \"" image                   \
     "\", \"layer_device\": \"" layer "\"}"
@@ -21,6 +25,8 @@ static const struct field valid[] = {
     {"host_cpus", "[\"0\", \"8191\"]"},
     {"disks", "[" DISK ", {\"path\": \"/b\", \"format\": \"qcow2\", \"bps\": 9, \"bps_burst\": 8, "
               "\"iops\": 7, \"iops_burst\": 6}]"},
+    {"nets", "[" NET "]"},
+    {"nameservers", "[\"192.0.2.53\"]"},
     {"setup", SETUP("/dev/vda", "/dev/vdb")},
     {"process", "{\"args\": [\"sh\"]}"},
     {"wait_attach", "true"},
@@ -92,6 +98,12 @@ static void test_everything_is_read(void **state)
     assert_string_equal(m.extra_cmdline, "quiet");
     assert_string_equal(m.cgroup, "/sys/fs/cgroup/x");
     assert_int_equal(m.guest_log_level, 7);
+    assert_int_equal(m.num_nets, 1);
+    assert_string_equal(m.nets[0].backend, "user");
+    assert_string_equal(m.nets[0].ports.items[0], "0.0.0.0:80:80/tcp");
+    assert_string_equal(m.nets[0].dns.items[0], "10.0.2.3");
+    assert_string_equal(m.nets[0].bridge, "br0");
+    assert_string_equal(m.nameservers.items[0], "192.0.2.53");
     wire_machine_done(&m);
 }
 
@@ -246,6 +258,22 @@ static void test_what_is_written_is_read(void **state)
     wire_machine_done(&again);
 }
 
+#define CARD "\"backend\": \"user\", \"mac\": \"02:00:00:00:00:01\""
+
+static void test_networks_are_checked(void **state)
+{
+    check("nets", NULL, 0);
+    check("nets", "[{" CARD "}]", 0);
+    check("nets", "[{\"mac\": \"02:00:00:00:00:01\"}]", -EINVAL);
+    check("nets", "[{\"backend\": \"user\"}]", -EINVAL);
+    check("nets", "[{\"backend\": \"a/b\", \"mac\": \"02:00:00:00:00:01\"}]", -EINVAL);
+    check("nets", "[{" CARD ", \"dns\": [\"name\"]}]", -EINVAL);
+    check("nets", "[{" CARD ", \"bridge\": \"0123456789abcdef\"}]", -ERANGE);
+    check("nets", "[{" CARD ", \"unheard_of\": 1}]", -EINVAL);
+    check("nets", "{}", -EINVAL);
+    check("nameservers", "[\"name\"]", -EINVAL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -259,6 +287,7 @@ int main(void)
         cmocka_unit_test(test_disks),
         cmocka_unit_test(test_the_setup_names_existing_disks),
         cmocka_unit_test(test_what_is_written_is_read),
+        cmocka_unit_test(test_networks_are_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,6 +12,8 @@ static const struct field valid[] = {
     {"nameservers", "[\"10.0.2.3\", \"fd00::3\"]"},
     {"searches", "[\"example.org\"]"},
     {"hosts", "[\"10.0.2.2 host gateway\"]"},
+    {"nets", "[{\"mac\": \"02:00:5e:10:20:30\", \"addresses\": [\"10.0.2.15/24\", "
+             "\"fd00::15/64\"], \"gateways\": [\"10.0.2.2\"]}]"},
 };
 
 static int read_with(struct field change, struct wire_setup *s, struct pv_error *err)
@@ -49,6 +51,10 @@ static void test_everything_is_read(void **state)
     assert_int_equal(s.nameservers.count, 2);
     assert_string_equal(s.searches.items[0], "example.org");
     assert_string_equal(s.hosts.items[0], "10.0.2.2 host gateway");
+    assert_int_equal(s.num_nets, 1);
+    assert_string_equal(s.nets[0].mac, "02:00:5e:10:20:30");
+    assert_string_equal(s.nets[0].addresses.items[1], "fd00::15/64");
+    assert_string_equal(s.nets[0].gateways.items[0], "10.0.2.2");
     wire_setup_done(&s);
 }
 
@@ -63,7 +69,31 @@ static void test_needed_and_optional(void **state)
     check("nameservers", NULL, 0);
     check("searches", NULL, 0);
     check("hosts", NULL, 0);
+    check("nets", NULL, 0);
     check("unheard_of", "1", -EINVAL);
+}
+
+#define MAC "\"mac\": \"02:00:5e:10:20:30\""
+
+static void test_cards_are_checked(void **state)
+{
+    check("nets", "[]", 0);
+    check("nets", "[{" MAC "}]", 0);
+    check("nets", "1", -EINVAL);
+    check("nets", "[1]", -EINVAL);
+    check("nets", "[{}]", -EINVAL);
+    check("nets", "[{" MAC ", \"x\": 1}]", -EINVAL);
+    check("nets", "[{\"mac\": \"02:00:5e:10:20\"}]", -EINVAL);
+    check("nets", "[{\"mac\": \"02:00:5E:10:20:30\"}]", -EINVAL);
+    check("nets", "[{\"mac\": \"02-00-5e-10-20-30\"}]", -EINVAL);
+    check("nets", "[{\"mac\": \"01:00:5e:10:20:30\"}]", -EINVAL); /* a group's */
+    check("nets", "[{" MAC ", \"addresses\": [\"10.0.2.15\"]}]", -EINVAL);
+    check("nets", "[{" MAC ", \"addresses\": [\"10.0.2.15/0\"]}]", -EINVAL);
+    check("nets", "[{" MAC ", \"addresses\": [\"10.0.2.15/33\"]}]", -EINVAL);
+    check("nets", "[{" MAC ", \"addresses\": [\"fd00::15/128\"]}]", 0);
+    check("nets", "[{" MAC ", \"gateways\": [\"10.0.2.2/24\"]}]", -EINVAL);
+    check("nets", "[{" MAC "}, {" MAC "}, {" MAC "}, {" MAC "}]", 0);
+    check("nets", "[{" MAC "}, {" MAC "}, {" MAC "}, {" MAC "}, {" MAC "}]", -E2BIG);
 }
 
 static void test_names_are_checked(void **state)
@@ -147,6 +177,7 @@ static void test_what_is_written_is_read(void **state)
     assert_string_equal(text, text_again);
     assert_true(again.discard_layer);
     assert_string_equal(again.hosts.items[0], s.hosts.items[0]);
+    assert_string_equal(again.nets[0].addresses.items[0], s.nets[0].addresses.items[0]);
     wire_setup_done(&s);
     wire_setup_done(&again);
 }
@@ -157,6 +188,7 @@ int main(void)
         cmocka_unit_test(test_everything_is_read),
         cmocka_unit_test(test_needed_and_optional),
         cmocka_unit_test(test_names_are_checked),
+        cmocka_unit_test(test_cards_are_checked),
         cmocka_unit_test(test_devices_are_plain_names),
         cmocka_unit_test(test_network_names_are_single_lines),
         cmocka_unit_test(test_lists_are_bounded),
