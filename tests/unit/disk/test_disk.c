@@ -11,10 +11,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #define SECTORS 8192u
 #define BYTES (SECTORS * DISK_SECTOR_BYTES)
@@ -71,6 +73,22 @@ static int set_up_threads(void **state)
     const struct disk_options options = {.format = "raw", .no_io_uring = true};
     assert_int_equal(disk_open(f->path, &options, &f->disk, NULL), 0);
     assert_string_equal(disk_get_engine(f->disk), "threads");
+    return disk_start(f->disk, f->loop, NULL);
+}
+
+/* A new image: its first flush has tables to write. */
+static int set_up_qcow2(void **state)
+{
+    char line[128];
+    set_up_file(state);
+    struct fixture *f = *state;
+    const struct disk_options options = {.format = "qcow2"};
+    snprintf(line, sizeof(line), "qemu-img create -q -f qcow2 %s 4M", f->path);
+    if (system(line) != 0) {
+        printf("qemu-img is not installed\n");
+        return 0;
+    }
+    assert_int_equal(disk_open(f->path, &options, &f->disk, NULL), 0);
     return disk_start(f->disk, f->loop, NULL);
 }
 
@@ -351,6 +369,65 @@ static void test_errors_of_the_host_arrive(void **state)
     free(buf);
 }
 
+/* -- a flush that takes long -- */
+
+static struct {
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    bool hold, held;
+} slow = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+/* Takes the place of the C library's in this program. */
+int fdatasync(int fd)
+{
+    pthread_mutex_lock(&slow.mutex);
+    slow.held = slow.hold;
+    pthread_cond_broadcast(&slow.changed);
+    while (slow.hold)
+        pthread_cond_wait(&slow.changed, &slow.mutex);
+    slow.held = false;
+    pthread_mutex_unlock(&slow.mutex);
+    return (int)syscall(SYS_fdatasync, fd);
+}
+
+static void hold_syncs(bool hold)
+{
+    pthread_mutex_lock(&slow.mutex);
+    slow.hold = hold;
+    pthread_cond_broadcast(&slow.changed);
+    pthread_mutex_unlock(&slow.mutex);
+}
+
+static void test_a_slow_flush_holds_up_nothing_else(void **state)
+{
+    struct fixture *f = *state;
+    if (!f->disk)
+        skip();
+    uint8_t *out = malloc(LARGE), *in = malloc(LARGE);
+    memset(out, 5, LARGE);
+    assert_int_equal(transfer(f, DISK_WRITE, 0, out, LARGE), 0);
+    hold_syncs(true);
+    struct waiting flush = {.fixture = f, .request = {.op = DISK_FLUSH, .done = on_done}};
+    assert_int_equal(disk_submit(f->disk, &flush.request), 0);
+    pthread_mutex_lock(&slow.mutex);
+    while (!slow.held)
+        pthread_cond_wait(&slow.changed, &slow.mutex);
+    pthread_mutex_unlock(&slow.mutex);
+
+    assert_int_equal(transfer(f, DISK_READ, 0, in, LARGE), 0);
+    assert_memory_equal(in, out, LARGE);
+    assert_int_equal(transfer(f, DISK_WRITE, LARGE, out, LARGE), 0);
+    assert_int_equal(transfer(f, DISK_READ, LARGE, in, LARGE), 0);
+    assert_memory_equal(in, out, LARGE);
+    assert_int_equal(flush.dones, 0);
+    hold_syncs(false);
+    while (!flush.dones)
+        assert_int_equal(pv_loop_run(f->loop), 0);
+    assert_int_equal(flush.request.result, 0);
+    free(out);
+    free(in);
+}
+
 /* -- the worker -- */
 
 static void test_the_worker_takes_a_bounded_number(void **state)
@@ -508,6 +585,10 @@ int main(void)
         BOTH(test_errors_of_the_host_arrive),
         BOTH(test_growing),
         BOTH(test_many_at_once_all_complete),
+        cmocka_unit_test_setup_teardown(test_a_slow_flush_holds_up_nothing_else, set_up_threads,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_a_slow_flush_holds_up_nothing_else, set_up_qcow2,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_the_worker_takes_a_bounded_number, set_up_worker,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_closing_completes_what_was_accepted, set_up_worker,
