@@ -25,7 +25,7 @@ struct run_options {
     const char *kernel, *kernel_args, *kernel_log_level;
     struct pv_strv env, env_files, log_opts, disks, disk_rates, volumes;
     const char *net;
-    struct pv_strv publish, addresses, gateways, dns, dns_searches, hosts;
+    struct pv_strv publish, addresses, gateways, aliases, dns, dns_searches, hosts;
 };
 
 #define OPTION(member) offsetof(struct run_options, member)
@@ -62,7 +62,10 @@ static const struct cli_option options[] = {
     {0, "network", "NETWORK", CLI_OPTION_TEXT, OPTION(net), "the same, as Docker writes it"},
     {'p', "publish", "[ADDR:]HOST:GUEST", CLI_OPTION_LIST, OPTION(publish),
      "lead a port of the host to one of the machine; /udp behind it for UDP"},
-    {0, "ip", "ADDR/LEN", CLI_OPTION_LIST, OPTION(addresses), "address of the machine on a tap"},
+    {0, "ip", "ADDR[/LEN]", CLI_OPTION_LIST, OPTION(addresses),
+     "address of the machine on a tap or a private network"},
+    {0, "network-alias", "NAME", CLI_OPTION_LIST, OPTION(aliases),
+     "another name of the machine on a private network"},
     {0, "gateway", "ADDR", CLI_OPTION_LIST, OPTION(gateways), "its router, on a tap"},
     {0, "dns", "ADDR", CLI_OPTION_LIST, OPTION(dns), "name server to ask (those of the host)"},
     {0, "dns-search", "DOMAIN", CLI_OPTION_LIST, OPTION(dns_searches),
@@ -195,6 +198,7 @@ static int read_network(const struct run_options *o, struct workload_network *n,
         {&o->publish, workload_network_add_ports},
         {&o->addresses, workload_network_add_address},
         {&o->gateways, workload_network_add_gateway},
+        {&o->aliases, workload_network_add_alias},
         {&o->dns, workload_network_add_nameserver},
         {&o->dns_searches, workload_network_add_search},
         {&o->hosts, workload_network_add_host},

@@ -14,6 +14,7 @@
 #include "image/layer.h"
 #include "instance/file.h"
 #include "instance/lock.h"
+#include "instance/network.h"
 #include "instance/settle.h"
 #include "isolation/isolation.h"
 #include "workload/name.h"
@@ -126,11 +127,33 @@ static int list_busy_cpus(const struct instance_store *store, struct pv_strv *re
     return rc == -ENOMEM ? OUT_OF_MEMORY(err) : rc;
 }
 
+/* Takes a number on the private network that the user names. *network: to be done by the caller. */
+static int join_network(const struct instance_store *store, const struct instance_request *request,
+                        const char *id, const char *name, struct instance_network *network,
+                        struct isolation_private_network *ret_private, struct pv_error *err)
+{
+    const struct workload_network *wanted = &request->spec->network;
+    int rc = instance_network_open(store, workload_network_name(wanted), network, err);
+    if (rc < 0)
+        return rc;
+    struct workload_member member = {.id = (char *)id,
+                                     .name = (char *)name,
+                                     .hostname = request->spec->hostname,
+                                     .aliases = wanted->aliases};
+    *ret_private = (struct isolation_private_network){
+        .folder = network->path, .subnet = network->subnet, .internal = network->internal};
+    return instance_network_join(store, network, &member,
+                                 wanted->addresses.count ? wanted->addresses.items[0] : NULL,
+                                 &ret_private->number, err);
+}
+
 static int describe(const struct instance_store *store, const struct instance_request *request,
                     struct instance *instance, const char *name, struct pv_strv *warnings,
                     struct pv_error *err)
 {
     const struct isolation_class *class;
+    struct instance_network network = {.dirfd = -1};
+    struct isolation_private_network private_network;
     pv_auto(pv_strv) struct pv_strv busy = {0};
     const char *state = store->place.state;
     bool layer = !request->spec->read_only;
@@ -159,8 +182,13 @@ static int describe(const struct instance_store *store, const struct instance_re
     int rc = isolation_find(request->spec->isolation, &class, err);
     if (rc == 0)
         rc = list_busy_cpus(store, &busy, err);
+    if (rc == 0 && workload_network_is_private(&request->spec->network)) {
+        r.private_network = &private_network;
+        rc = join_network(store, request, instance->id, name, &network, &private_network, err);
+    }
     if (rc == 0)
         rc = class->prepare(&r, &instance->config.machine, warnings, err);
+    instance_network_done(&network);
     if (rc < 0)
         return rc;
     instance->config.isolation = strdup(class->name);

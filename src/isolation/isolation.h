@@ -12,8 +12,17 @@
 #include "base/str.h"
 #include "wire/machine.h"
 #include "workload/spec.h"
+#include "workload/subnet.h"
 
 #include <sys/types.h>
+
+/* The private network that the instance is on, and its number there. All borrowed. */
+struct isolation_private_network {
+    const char *folder; /* absolute */
+    struct workload_subnet subnet;
+    uint32_t number;
+    bool internal; /* has no way out */
+};
 
 /* What prepare makes a description from. All borrowed. */
 struct isolation_request {
@@ -23,8 +32,9 @@ struct isolation_request {
     const char *image_path, *image_type; /* absolute; "squashfs", "ext4", "erofs" */
     const char *layer_path;              /* absolute; NULL: no writable layer on disk */
     const struct pv_strv *busy_cpus;     /* host CPUs of other instances, one entry per use */
-    bool attached;                       /* a client waits to be the primary one */
-    uint16_t rows, columns;              /* of its terminal; 0: unknown */
+    const struct isolation_private_network *private_network; /* NULL: none */
+    bool attached;          /* a client waits to be the primary one */
+    uint16_t rows, columns; /* of its terminal; 0: unknown */
 };
 
 struct isolation_start {

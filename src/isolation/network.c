@@ -58,13 +58,64 @@ static int fill_setup(const struct wire_net *net, struct wire_setup *setup)
     return 0;
 }
 
-static int fill_card(const struct workload_network *network, const char *id, struct wire_machine *m,
+/* Addresses, gateways and DNS of number on a private network. */
+static int fill_private_addresses(const struct isolation_private_network *p, struct wire_net *net)
+{
+    char text[WORKLOAD_SUBNET_TEXT_MAX];
+    const struct workload_subnet *s = &p->subnet;
+    pv_auto_free char *v4 =
+        pv_strf("%s/%u", workload_subnet_ipv4_text(s, p->number, text), s->prefix);
+    pv_auto_free char *v6 = pv_strf("%s/64", workload_subnet_ipv6_text(s, p->number, text));
+    int rc = v4 && v6 ? 0 : -ENOMEM;
+    if (rc == 0)
+        rc = add(&net->addresses, v4);
+    if (rc == 0)
+        rc = add(&net->addresses, v6);
+    if (rc == 0 && !p->internal)
+        rc = add(&net->gateways, workload_subnet_ipv4_text(s, WORKLOAD_SUBNET_GATEWAY, text));
+    if (rc == 0 && !p->internal)
+        rc = add(&net->gateways, workload_subnet_ipv6_text(s, WORKLOAD_SUBNET_GATEWAY, text));
+    if (rc == 0)
+        rc = add(&net->dns, workload_subnet_ipv4_text(s, WORKLOAD_SUBNET_DNS, text));
+    if (rc == 0)
+        rc = add(&net->dns, workload_subnet_ipv6_text(s, WORKLOAD_SUBNET_DNS, text));
+    return rc;
+}
+
+static int fill_private(const struct isolation_request *r, struct wire_net *net,
+                        struct pv_error *err)
+{
+    char text[WORKLOAD_SUBNET_TEXT_MAX];
+    const struct isolation_private_network *p = r->private_network;
+    const struct workload_network *network = &r->spec->network;
+    if (p->internal && network->ports.count)
+        return pv_error_set(
+            err, EINVAL,
+            "--publish: network '%s' is internal: nothing outside leads to it; make "
+            "one without --internal",
+            workload_network_name(network));
+    net->backend = strdup(p->internal ? "none" : "user");
+    net->mac = strdup(workload_subnet_mac_text(&p->subnet, p->number, text));
+    net->folder = strdup(p->folder);
+    net->subnet = strdup(workload_subnet_text(&p->subnet, text));
+    net->subnet6 = strdup(workload_subnet_text6(&p->subnet, text));
+    net->number = p->number;
+    if (!net->backend || !net->mac || !net->folder || !net->subnet || !net->subnet6 ||
+        fill_private_addresses(p, net) < 0 || pv_strv_copy(&net->ports, &network->ports) < 0)
+        return OUT_OF_MEMORY(err);
+    return 0;
+}
+
+static int fill_card(const struct isolation_request *r, struct wire_machine *m,
                      struct pv_error *err)
 {
+    const struct workload_network *network = &r->spec->network;
     const char *name = workload_network_name(network);
     struct wire_net *net = &m->nets[m->num_nets++];
+    if (r->private_network)
+        return fill_private(r, net, err);
     net->backend = strdup(name);
-    net->mac = make_mac(id);
+    net->mac = make_mac(r->id);
     if (!net->backend || !net->mac)
         return OUT_OF_MEMORY(err);
     if (strcmp(name, "user") == 0)
@@ -77,16 +128,17 @@ static int fill_card(const struct workload_network *network, const char *id, str
                         name);
 }
 
-int isolation_network_fill(const struct workload_network *network, const char *id,
-                           struct wire_machine *m, struct pv_error *err)
+int isolation_network_fill(const struct isolation_request *request, struct wire_machine *m,
+                           struct pv_error *err)
 {
+    const struct workload_network *network = &request->spec->network;
     if (pv_strv_copy(&m->nameservers, &network->nameservers) < 0 ||
         pv_strv_copy(&m->setup.searches, &network->searches) < 0 ||
         pv_strv_copy(&m->setup.hosts, &network->hosts) < 0)
         return OUT_OF_MEMORY(err);
     if (strcmp(workload_network_name(network), "none") == 0)
         return 0;
-    int rc = fill_card(network, id, m, err);
+    int rc = fill_card(request, m, err);
     if (rc < 0)
         return rc;
     return fill_setup(&m->nets[0], &m->setup) < 0 ? OUT_OF_MEMORY(err) : 0;

@@ -5,12 +5,11 @@
 #ifndef ISOLATION_NETWORK_H
 #define ISOLATION_NETWORK_H
 
-#include "wire/machine.h"
-#include "workload/network.h"
+#include "isolation/isolation.h"
 
-/* Fills the cards of m, and what of its set-up is about them. id: of the instance, which its
- * Ethernet address is made from. Refuses what this user cannot have. */
-int isolation_network_fill(const struct workload_network *network, const char *id,
-                           struct wire_machine *m, struct pv_error *err);
+/* Fills the cards of m, and what of its set-up is about them. Refuses what this user cannot have.
+ */
+int isolation_network_fill(const struct isolation_request *request, struct wire_machine *m,
+                           struct pv_error *err);
 
 #endif

@@ -155,7 +155,7 @@ static int paravirt_prepare(const struct isolation_request *request,
     if (rc == 0)
         rc = fill_setup(request, &m, err);
     if (rc == 0)
-        rc = isolation_network_fill(&request->spec->network, request->id, &m, err);
+        rc = isolation_network_fill(request, &m, err);
     if (rc == 0)
         rc = fill_volumes(request, &m, err);
     if (rc == 0)

@@ -190,7 +190,8 @@ int monitor_devices_start(struct monitor *m, struct pv_error *err)
         if (rc < 0)
             return rc;
     }
-    return monitor_volumes_start(m, err);
+    int rc = monitor_net_start(m, err);
+    return rc == 0 ? monitor_volumes_start(m, err) : rc;
 }
 
 void monitor_devices_free(struct monitor *m)

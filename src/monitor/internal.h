@@ -57,6 +57,8 @@ struct monitor_device {
     const struct wire_disk *spec;     /* only blk; in the description */
     uint64_t error_ns;                /* when the log last told of a disk's error; 0: never */
     struct net_link *link;            /* only net: what stands below the card */
+    struct net_link *switch_link;     /* only net on a private network: one of those; borrowed */
+    const struct wire_net *net;       /* only net; in the description */
     struct fs *fs;                    /* only fs */
     const struct wire_volume *volume; /* only fs; in the description */
     int folder_fd;                    /* only fs */
@@ -145,11 +147,16 @@ int monitor_devices_make(struct monitor *m, int guest_ends[MONITOR_DEVICES_MAX],
 int monitor_devices_start(struct monitor *m, struct pv_error *err);
 void monitor_devices_free(struct monitor *m);
 
+struct jail_bind;
 /* net.c: makes a network card and all that it stands on. Ports of the host are taken here. */
 int monitor_net_make(struct monitor *m, struct monitor_device *d, uint32_t index,
                      struct pv_error *err);
 /* Finds out whom the guest may ask for names, from the host's files: before the jail. */
 int monitor_net_resolve(struct monitor *m, struct pv_error *err);
+/* The folders of the cards' networks that stay reachable in the jail (WIRE_SETUP_NETS_MAX at most,
+ * filled; how many), and where they are then. */
+unsigned monitor_net_bind(const struct monitor *m, struct jail_bind *binds);
+int monitor_net_start(struct monitor *m, struct pv_error *err);
 /* Whether a backend makes sockets of the host while it serves. */
 bool monitor_net_needs_host(const struct monitor *m);
 /* Allows the backends' system calls. */

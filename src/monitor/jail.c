@@ -120,6 +120,8 @@ int monitor_jail_enter(struct monitor *m, struct pv_error *err)
 
     struct jail_bind binds[JAIL_MONITOR_BINDS_MAX];
     m->started_as_root = geteuid() == 0;
+    unsigned num_binds = monitor_volumes_bind(m, binds);
+    num_binds += monitor_net_bind(m, binds + num_binds);
     struct jail_monitor config = {
         .run_dir = m->spec.run_dir,
         .state_dir = m->spec.state_dir,
@@ -129,7 +131,7 @@ int monitor_jail_enter(struct monitor *m, struct pv_error *err)
         .filter = program,
         .keep_network = monitor_net_needs_host(m),
         .binds = binds,
-        .num_binds = monitor_volumes_bind(m, binds),
+        .num_binds = num_binds,
         .keep_capabilities = monitor_volumes_capabilities(m),
         .max_files = monitor_volumes_files(m),
     };

@@ -9,7 +9,9 @@
 #include "monitor/internal.h"
 
 #include "base/log.h"
+#include "jail/monitor.h"
 #include "net/resolver.h"
+#include "net/switch.h"
 #include "net/table.h"
 #include "virtio/device/net.h"
 
@@ -77,19 +79,51 @@ static int open_backend(struct monitor *m, const struct wire_net *spec,
     return backend->open(c, m->loop, ret_link, err);
 }
 
+/* The private network, with the way out below it. Takes below, also on failure. */
+static int open_switch(struct monitor *m, struct monitor_device *d, struct net_link *below,
+                       struct pv_error *err)
+{
+    struct net_switch_options options = {
+        .loop = m->loop, .folder = d->net->folder, .number = d->net->number, .below = below};
+    int rc = workload_subnet_parse(d->net->subnet, &options.subnet, err);
+    if (rc == 0)
+        rc = workload_subnet_parse6(d->net->subnet6, &options.subnet, err);
+    if (rc < 0) {
+        net_link_free(below);
+        return rc;
+    }
+    rc = net_switch_open(&options, &d->switch_link, err);
+    if (rc == 0)
+        d->link = d->switch_link;
+    return rc;
+}
+
+/* "none": a private network without a way out. */
+static const struct net_backend *find_backend(const struct wire_net *spec)
+{
+    return spec->folder && strcmp(spec->backend, "none") == 0 ? NULL
+                                                              : net_backend_find(spec->backend);
+}
+
 int monitor_net_make(struct monitor *m, struct monitor_device *d, uint32_t index,
                      struct pv_error *err)
 {
     const struct wire_net *spec = &m->spec.nets[index];
-    const struct net_backend *backend = net_backend_find(spec->backend);
+    const struct net_backend *backend = find_backend(spec);
     struct net_config config = {0};
+    struct net_link *below = NULL;
+    d->net = spec;
     snprintf(d->name, sizeof(d->name), "net%u", index);
-    if (!backend)
+    if (!backend && !spec->folder)
         return pv_error_set(err, EINVAL, "network '%s': this monitor does not know it",
                             spec->backend);
     sscanf(spec->mac, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx", &config.mac[0], &config.mac[1],
            &config.mac[2], &config.mac[3], &config.mac[4], &config.mac[5]);
-    int rc = open_backend(m, spec, backend, &config, &d->link, err);
+    int rc = backend ? open_backend(m, spec, backend, &config, &below, err) : 0;
+    if (rc == 0 && spec->folder)
+        rc = open_switch(m, d, below, err);
+    else if (rc == 0)
+        d->link = below;
     if (rc < 0)
         return rc;
     struct virtio_net_options options = {.link = d->link};
@@ -119,11 +153,46 @@ int monitor_net_resolve(struct monitor *m, struct pv_error *err)
     return rc < 0 ? pv_error_set(err, ENOMEM, "name servers: out of memory") : 0;
 }
 
+static const char *const bind_names[] = {"net0", "net1", "net2", "net3"};
+_Static_assert(PV_ARRAY_SIZE(bind_names) == WIRE_SETUP_NETS_MAX, "a name for each");
+
+unsigned monitor_net_bind(const struct monitor *m, struct jail_bind *binds)
+{
+    unsigned n = 0;
+    for (size_t i = 0; i < m->num_devices; i++) {
+        const struct monitor_device *d = &m->devices[i];
+        if (d->switch_link)
+            binds[n++] = (struct jail_bind){.name = bind_names[d->net - m->spec.nets],
+                                            .path = d->net->folder,
+                                            .fd = net_switch_folder_fd(d->switch_link),
+                                            .access = JAIL_BIND_READ};
+    }
+    return n;
+}
+
+/* A root that became another user passes through the folder only where it was bound. */
+int monitor_net_start(struct monitor *m, struct pv_error *err)
+{
+    bool own_root = jail_walls_stands(&m->monitor_walls, JAIL_WALL_OWN_ROOT);
+    int rc = 0;
+    for (size_t i = 0; i < m->num_devices && rc == 0; i++) {
+        const struct monitor_device *d = &m->devices[i];
+        char path[16];
+        if (!d->switch_link)
+            continue;
+        snprintf(path, sizeof(path), "/%s", bind_names[d->net - m->spec.nets]);
+        rc = net_switch_start(d->switch_link, own_root ? path : d->net->folder, err);
+    }
+    return rc;
+}
+
 bool monitor_net_needs_host(const struct monitor *m)
 {
-    for (uint32_t i = 0; i < m->spec.num_nets; i++)
-        if (net_backend_find(m->spec.nets[i].backend)->keeps_network)
+    for (uint32_t i = 0; i < m->spec.num_nets; i++) {
+        const struct net_backend *backend = find_backend(&m->spec.nets[i]);
+        if (backend && backend->keeps_network)
             return true;
+    }
     return false;
 }
 
@@ -131,8 +200,12 @@ int monitor_net_allow(const struct monitor *m, struct jail_filter *filter, struc
 {
     int rc = 0;
     for (uint32_t i = 0; i < m->spec.num_nets; i++) {
-        const struct net_syscall *s = net_backend_find(m->spec.nets[i].backend)->syscalls;
-        for (; s->name && rc == 0; s++)
+        const struct net_backend *backend = find_backend(&m->spec.nets[i]);
+        for (const struct net_syscall *s = backend ? backend->syscalls : NULL;
+             s && s->name && rc == 0; s++)
+            rc = jail_filter_allow_name(filter, s->name, s->reason, err);
+        for (const struct net_switch_syscall *s = net_switch_syscalls;
+             m->spec.nets[i].folder && s->name && rc == 0; s++)
             rc = jail_filter_allow_name(filter, s->name, s->reason, err);
     }
     return rc;

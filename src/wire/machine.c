@@ -39,6 +39,9 @@ void wire_machine_done(struct wire_machine *m)
         free(m->nets[i].backend);
         free(m->nets[i].mac);
         free(m->nets[i].bridge);
+        free(m->nets[i].folder);
+        free(m->nets[i].subnet);
+        free(m->nets[i].subnet6);
         pv_strv_done(&m->nets[i].addresses);
         pv_strv_done(&m->nets[i].gateways);
         pv_strv_done(&m->nets[i].dns);
@@ -206,10 +209,28 @@ static int read_net_lists(const struct pv_json *json, struct wire_net *net, stru
     return rc;
 }
 
+static int read_private(const struct pv_json *json, struct wire_net *net, struct pv_error *err)
+{
+    int rc = pv_json_get_string(json, "folder", &net->folder, err);
+    if (rc == 0)
+        rc = wire_check_path("folder", net->folder, err);
+    if (rc < 0 || !net->folder)
+        return rc;
+    rc = pv_json_need_string(json, "subnet", &net->subnet, err);
+    if (rc == 0)
+        rc = wire_check_network("subnet", net->subnet, err);
+    if (rc == 0)
+        rc = pv_json_need_string(json, "subnet6", &net->subnet6, err);
+    if (rc == 0)
+        rc = wire_check_network("subnet6", net->subnet6, err);
+    return rc == 0 ? wire_check_get_u32(json, "number", 1, UINT16_MAX, &net->number, err) : rc;
+}
+
 static int read_net(const struct pv_json *json, struct wire_net *net, struct pv_error *err)
 {
-    static const char *const keys[] = {"backend", "mac",   "addresses", "gateways",
-                                       "dns",     "ports", "bridge"};
+    static const char *const keys[] = {"backend", "mac",     "addresses", "gateways",
+                                       "dns",     "ports",   "bridge",    "folder",
+                                       "subnet",  "subnet6", "number"};
     int rc = wire_check_keys(json, keys, PV_ARRAY_SIZE(keys), err);
     if (rc == 0)
         rc = pv_json_need_string(json, "backend", &net->backend, err);
@@ -223,6 +244,8 @@ static int read_net(const struct pv_json *json, struct wire_net *net, struct pv_
         rc = pv_json_get_string(json, "bridge", &net->bridge, err);
     if (rc == 0)
         rc = wire_check_text("bridge", net->bridge, BRIDGE_MAX, false, err);
+    if (rc == 0)
+        rc = read_private(json, net, err);
     return rc < 0 ? rc : read_net_lists(json, net, err);
 }
 
@@ -419,7 +442,11 @@ static int add_nets(struct pv_json *json, const struct wire_machine *m)
             pv_json_add_strv(o, "gateways", &net->gateways) < 0 ||
             pv_json_add_strv(o, "dns", &net->dns) < 0 ||
             pv_json_add_strv(o, "ports", &net->ports) < 0 ||
-            pv_json_add_string(o, "bridge", net->bridge) < 0) {
+            pv_json_add_string(o, "bridge", net->bridge) < 0 ||
+            pv_json_add_string(o, "folder", net->folder) < 0 ||
+            pv_json_add_string(o, "subnet", net->subnet) < 0 ||
+            pv_json_add_string(o, "subnet6", net->subnet6) < 0 ||
+            (net->folder && pv_json_add_u64(o, "number", net->number) < 0)) {
             pv_json_free(nets);
             return -ENOMEM;
         }

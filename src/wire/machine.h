@@ -33,12 +33,16 @@ struct wire_disk {
 
 /* A network card and what carries its frames. */
 struct wire_net {
-    char *backend;                      /* a name of net/table.c: "user", "tap" */
+    char *backend;                      /* a name of net/table.c: "user", "tap"; or "none" */
     char *mac;                          /* of the card */
     struct pv_strv addresses, gateways; /* of the guest: as in wire_setup_net */
     struct pv_strv dns;                 /* where the guest asks for names, on this network */
     struct pv_strv ports;               /* workload_port_parse reads them */
     char *bridge;                       /* tap: to be added to; NULL: none */
+    /* A private network, for which the backend is the way out: its folder and subnets, and the
+     * machine's number on it. NULL: none. */
+    char *folder, *subnet, *subnet6;
+    uint32_t number;
 };
 
 struct wire_machine {

@@ -20,6 +20,7 @@ void workload_network_done(struct workload_network *n)
     pv_strv_done(&n->ports);
     pv_strv_done(&n->addresses);
     pv_strv_done(&n->gateways);
+    pv_strv_done(&n->aliases);
     pv_strv_done(&n->nameservers);
     pv_strv_done(&n->searches);
     pv_strv_done(&n->hosts);
@@ -29,6 +30,12 @@ void workload_network_done(struct workload_network *n)
 const char *workload_network_name(const struct workload_network *n)
 {
     return n->name ? n->name : "user";
+}
+
+bool workload_network_is_private(const struct workload_network *n)
+{
+    const char *name = workload_network_name(n);
+    return strcmp(name, "user") != 0 && strcmp(name, "none") != 0 && strcmp(name, "tap") != 0;
 }
 
 static bool is_interface_name(const char *text)
@@ -234,7 +241,7 @@ int workload_network_add_address(struct workload_network *n, const char *text, s
     bool v6;
     uint8_t address[16];
     unsigned prefix;
-    if (workload_network_parse_address(text, &v6, address, &prefix) < 0)
+    if (!is_address(text) && workload_network_parse_address(text, &v6, address, &prefix) < 0)
         return pv_error_set(err, EINVAL,
                             "--ip '%s': write an address and the length of its network, such as "
                             "192.0.2.5/24",
@@ -287,10 +294,47 @@ int workload_network_add_host(struct workload_network *n, const char *text, stru
     return pv_strv_add_take(&n->hosts, pv_strf("%s %s", colon + 1, name)) < 0 ? NO_MEMORY(err) : 0;
 }
 
+int workload_network_add_alias(struct workload_network *n, const char *text, struct pv_error *err)
+{
+    if (!pv_str_is_name(text))
+        return pv_error_set(err, EINVAL,
+                            "--network-alias '%s': write letters, digits, '-', '_' and '.'", text);
+    if (n->aliases.count == WORKLOAD_NETWORK_ALIASES_MAX)
+        return pv_error_set(err, E2BIG, "--network-alias '%s': more than %d names", text,
+                            WORKLOAD_NETWORK_ALIASES_MAX);
+    return add(&n->aliases, text, err);
+}
+
+static int validate_private(const struct workload_network *n, struct pv_error *err)
+{
+    if (n->gateways.count)
+        return pv_error_set(err, EINVAL,
+                            "--gateway: only with --net tap; that of network '%s' is given",
+                            workload_network_name(n));
+    if (n->addresses.count > 1 || (n->addresses.count && !is_address(n->addresses.items[0])))
+        return pv_error_set(err, EINVAL,
+                            "--ip '%s': write one IPv4 address of network '%s', without a length",
+                            n->addresses.items[n->addresses.count - 1], workload_network_name(n));
+    return 0;
+}
+
 int workload_network_validate(const struct workload_network *n, struct pv_error *err)
 {
     const char *name = workload_network_name(n);
     bool none = strcmp(name, "none") == 0, tap = strcmp(name, "tap") == 0;
+    bool private = workload_network_is_private(n);
+    if (n->aliases.count && !private)
+        return pv_error_set(err, EINVAL,
+                            "--network-alias: names are for private networks; choose one with "
+                            "--net NAME");
+    if (private)
+        return validate_private(n, err);
+    for (size_t i = 0; i < n->addresses.count; i++)
+        if (is_address(n->addresses.items[i]))
+            return pv_error_set(err, EINVAL,
+                                "--ip '%s': write the length of its network, too, such as "
+                                "192.0.2.5/24",
+                                n->addresses.items[i]);
     if (n->ports.count && (none || tap))
         return pv_error_set(err, EINVAL, "--publish: %s",
                             none ? "there is no network with --net none"
