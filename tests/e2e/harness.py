@@ -464,7 +464,8 @@ class MachineTest(unittest.TestCase):
 
     def leftovers(self):
         """Names in our directories that belong to an instance which is gone."""
-        skeleton = {os.path.join(self.root_dir, name) for name in ('instances', 'names', 'run')}
+        skeleton = {os.path.join(self.root_dir, name)
+                    for name in ('instances', 'names', 'networks', 'run')}
         return tree(self.root_dir, self.tmp_dir) - skeleton
 
     def cgroups(self):

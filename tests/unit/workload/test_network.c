@@ -107,11 +107,36 @@ static void test_what_belongs_together(void **state)
     workload_network_done(&n);
 }
 
+static void test_private_networks(void **state)
+{
+    struct workload_network n = {0};
+    assert_int_equal(workload_network_add_address(&n, "10.89.0.7", NULL), 0);
+    assert_int_equal(workload_network_set(&n, "tap", NULL), 0);
+    assert_int_equal(workload_network_validate(&n, NULL), -EINVAL); /* no length */
+    assert_false(workload_network_is_private(&n));
+    assert_int_equal(workload_network_set(&n, "back", NULL), 0);
+    assert_true(workload_network_is_private(&n));
+    assert_int_equal(workload_network_validate(&n, NULL), 0);
+    assert_int_equal(workload_network_add_alias(&n, "a b", NULL), -EINVAL);
+    for (unsigned i = 0; i < WORKLOAD_NETWORK_ALIASES_MAX; i++)
+        assert_int_equal(workload_network_add_alias(&n, "db", NULL), 0);
+    assert_int_equal(workload_network_add_alias(&n, "db", NULL), -E2BIG);
+    assert_int_equal(workload_network_add_ports(&n, "80:80", NULL), 0);
+    assert_int_equal(workload_network_validate(&n, NULL), 0);
+    assert_int_equal(workload_network_add_address(&n, "10.89.0.8", NULL), 0);
+    assert_int_equal(workload_network_validate(&n, NULL), -EINVAL); /* two */
+    workload_network_done(&n);
+    assert_int_equal(workload_network_set(&n, "user", NULL), 0);
+    assert_int_equal(workload_network_add_alias(&n, "db", NULL), 0);
+    assert_int_equal(workload_network_validate(&n, NULL), -EINVAL);
+    workload_network_done(&n);
+}
+
 static void test_addresses_and_names(void **state)
 {
     struct workload_network n = {0};
-    const char *addresses[] = {"192.0.2.1", "192.0.2.1/",      "192.0.2.1/0", "192.0.2.1/33",
-                               "a/24",      "2001:db8::1/129", "/24",         ""};
+    const char *addresses[] = {
+        "192.0.2.1/", "192.0.2.1/0", "192.0.2.1/33", "a/24", "2001:db8::1/129", "/24", ""};
     for (size_t i = 0; i < PV_ARRAY_SIZE(addresses); i++)
         assert_int_equal(workload_network_add_address(&n, addresses[i], NULL), -EINVAL);
     assert_int_equal(workload_network_add_address(&n, "2001:db8::1/128", NULL), 0);
@@ -141,6 +166,7 @@ int main(void)
         cmocka_unit_test(test_a_port_reads_back),
         cmocka_unit_test(test_names_of_networks),
         cmocka_unit_test(test_what_belongs_together),
+        cmocka_unit_test(test_private_networks),
         cmocka_unit_test(test_addresses_and_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
