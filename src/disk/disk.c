@@ -284,6 +284,15 @@ static bool transfer_now(struct disk *disk, const struct disk_extent *e, const s
     return n == (ssize_t)e->bytes;
 }
 
+/* The same for a part of the request. Apart, for its large array is seldom needed. */
+static bool transfer_part_now(struct disk *disk, const struct disk_extent *e,
+                              const struct disk_request *r, uint64_t done)
+{
+    struct iovec piece[IOV_MAX];
+    unsigned num = disk_iov_slice(r->iov, r->num_iov, done, e->bytes, piece);
+    return transfer_now(disk, e, piece, num, r->op == DISK_READ);
+}
+
 /* Whether the request was done at once: it needed nothing but what is in memory. */
 static bool try_now(struct disk *disk, const struct disk_request *r)
 {
@@ -292,15 +301,12 @@ static bool try_now(struct disk *disk, const struct disk_request *r)
     if ((!is_read && r->op != DISK_WRITE) || r->bytes > INLINE_BYTES_MAX ||
         (is_read ? disk->no_nowait_read : disk->no_nowait_write))
         return false;
-    struct iovec piece[IOV_MAX];
     for (uint64_t done = 0; done < r->bytes;) {
         struct disk_extent e;
         if (image->format->map(image, !is_read, r->offset + done, r->bytes - done, &e) < 0)
             return false;
-        bool whole = e.bytes == r->bytes;
-        unsigned num =
-            whole ? r->num_iov : disk_iov_slice(r->iov, r->num_iov, done, e.bytes, piece);
-        bool ok = transfer_now(disk, &e, whole ? r->iov : piece, num, is_read);
+        bool ok = e.bytes == r->bytes ? transfer_now(disk, &e, r->iov, r->num_iov, is_read)
+                                      : transfer_part_now(disk, &e, r, done);
         if (e.file)
             image->format->release(image, e.ticket);
         if (!ok)

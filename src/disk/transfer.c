@@ -22,24 +22,43 @@ static void advance(struct iovec **iov, unsigned *num, size_t n)
     }
 }
 
+/* One call: bytes, at least one, or -errno. */
+static ssize_t transfer_some(int fd, bool write, const struct iovec *iov, unsigned num,
+                             uint64_t offset)
+{
+    ssize_t n;
+    do
+        n = write ? pwritev(fd, iov, (int)num, (off_t)offset)
+                  : preadv(fd, iov, (int)num, (off_t)offset);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n == 0 ? -EIO : n; /* 0: somebody cut the file */
+}
+
+/* Goes on after `done` bytes. Apart, for its large array is seldom needed. */
+static int transfer_rest(int fd, bool write, const struct iovec *iov, unsigned num, uint64_t offset,
+                         uint64_t bytes, uint64_t done)
+{
+    struct iovec copy[IOV_MAX], *at = copy;
+    memcpy(copy, iov, num * sizeof(*copy));
+    for (ssize_t n = (ssize_t)done;; done += (uint64_t)n) {
+        advance(&at, &num, (size_t)n);
+        if (done == bytes)
+            return 0;
+        n = transfer_some(fd, write, at, num, offset + done);
+        if (n < 0)
+            return (int)n;
+    }
+}
+
 int disk_transfer(int fd, bool write, const struct iovec *iov, unsigned num_iov, uint64_t offset,
                   uint64_t bytes)
 {
-    struct iovec copy[IOV_MAX], *at = copy;
-    unsigned num = num_iov;
-    memcpy(copy, iov, num * sizeof(*copy));
-    uint64_t done = 0;
-    while (done < bytes) {
-        off_t to = (off_t)(offset + done);
-        ssize_t n = write ? pwritev(fd, at, (int)num, to) : preadv(fd, at, (int)num, to);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0) /* 0: somebody cut the file */
-            return n < 0 ? -errno : -EIO;
-        done += (uint64_t)n;
-        advance(&at, &num, (size_t)n);
-    }
-    return 0;
+    if (bytes == 0)
+        return 0;
+    ssize_t n = transfer_some(fd, write, iov, num_iov, offset);
+    if (n < 0 || (uint64_t)n == bytes)
+        return n < 0 ? (int)n : 0;
+    return transfer_rest(fd, write, iov, num_iov, offset, bytes, (uint64_t)n);
 }
 
 int disk_read_bytes(int fd, void *buf, size_t len, uint64_t offset)

@@ -374,7 +374,7 @@ static void test_errors_of_the_host_arrive(void **state)
 static struct {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
-    bool hold, held;
+    bool hold, held, fail;
 } slow = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
 /* Takes the place of the C library's in this program. */
@@ -386,7 +386,13 @@ int fdatasync(int fd)
     while (slow.hold)
         pthread_cond_wait(&slow.changed, &slow.mutex);
     slow.held = false;
+    bool fails = slow.fail;
+    slow.fail = false; /* once, as the kernel tells it */
     pthread_mutex_unlock(&slow.mutex);
+    if (fails) {
+        errno = EIO;
+        return -1;
+    }
     return (int)syscall(SYS_fdatasync, fd);
 }
 
@@ -426,6 +432,24 @@ static void test_a_slow_flush_holds_up_nothing_else(void **state)
     assert_int_equal(flush.request.result, 0);
     free(out);
     free(in);
+}
+
+/* What the host could not write out is told by the next flush. A raw disk goes on, its owner knows
+ * what was in it; tables of an image that may be half there are the end of writing. */
+static void test_a_failed_sync_is_told(void **state)
+{
+    struct fixture *f = *state;
+    if (!f->disk)
+        skip();
+    bool raw = strcmp(disk_get_format(f->disk), "raw") == 0;
+    uint8_t buf[512] = {7};
+    assert_int_equal(transfer(f, DISK_WRITE, 0, buf, 512), 0);
+    slow.fail = true;
+    assert_int_equal(on_range(f, DISK_FLUSH, 0, 0), -EIO);
+    assert_int_equal(on_range(f, DISK_FLUSH, 0, 0), raw ? 0 : -EIO);
+    assert_int_equal(transfer(f, DISK_WRITE, 512, buf, 512), raw ? 0 : -EIO);
+    assert_int_equal(transfer(f, DISK_READ, 0, buf, 512), 0);
+    assert_int_equal(buf[0], 7);
 }
 
 /* -- the worker -- */
@@ -589,6 +613,8 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_a_slow_flush_holds_up_nothing_else, set_up_qcow2,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(test_a_failed_sync_is_told, set_up_threads, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_failed_sync_is_told, set_up_qcow2, tear_down),
         cmocka_unit_test_setup_teardown(test_the_worker_takes_a_bounded_number, set_up_worker,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_closing_completes_what_was_accepted, set_up_worker,
