@@ -90,7 +90,8 @@ static int mount_layer(const struct wire_setup *s, struct pv_error *err)
     rc = wait_for_device("layer", s->layer_device, err);
     if (rc < 0)
         return rc;
-    const char *options = s->discard_layer ? "barrier=0,noinit_itable" : "noinit_itable";
+    const char *options =
+        s->discard_layer ? "barrier=0,noinit_itable,discard" : "noinit_itable,discard";
     if (mount(s->layer_device, LAYER, "ext4", MS_NOATIME, options) < 0)
         return pv_error_set(err, errno, "mount the layer %s as ext4: %s%s", s->layer_device,
                             strerror(errno), errno == EINVAL ? ": it is no such file system" : "");

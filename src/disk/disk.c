@@ -57,6 +57,7 @@ const struct disk_syscall disk_syscalls[] = {
     {"fcntl", "disk: unlock the image at the end"},
     {"lseek", "disk: resize: the size of the file"},
     {"ftruncate", "disk: resize"},
+    {"sysinfo", "disk: qcow2: qsort of the C library asks how much memory there is"},
     {"futex", "disk: hand requests over to threads"},
     {"read", "disk: notice completions on an eventfd"},
     {"write", "disk: announce completions on an eventfd"},

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -99,6 +100,15 @@ class Disks(DiskTest):
             self.assertEqual(f.read(24 * MIB).count(0), 24 * MIB)
             self.assertLess(f.read(8 * MIB).count(0), MIB)
 
+    def test_deleted_files_of_the_layer_go_back_to_the_host(self):
+        self.start('sleep', '1000')
+        path = os.path.join(self.root_dir, 'instances', self.inspect('box')['id'], 'layer.img')
+        used = lambda: os.stat(path).st_blocks * 512
+        self.exec('box', 'dd', 'if=/dev/urandom', 'of=/big', 'bs=1M', 'count=40', 'conv=fsync', rc=0)
+        self.assertGreaterEqual(used(), 40 * MIB)
+        self.exec('box', 'sh', '-c', 'rm /big; sync', rc=0)
+        self.wait_for('the space', lambda: used() < 20 * MIB)
+
     def test_the_write_cache_can_be_switched_off(self):
         out = self.sh('cat /sys/block/vdc/queue/write_cache; cd /sys/block/vdc; '
                       'echo "write through" >cache_type; cat cache_type; '
@@ -117,6 +127,143 @@ class Disks(DiskTest):
         self.assertGreaterEqual(blk['written_bytes'], 5 * MIB)
         self.assertGreater(blk['throttled'], 0)
         self.assertGreater(blk['throttled_ns'], 500 * 1000 * 1000)
+
+
+FIO = ('fio --name=verify --filename=/dev/vdc --size={size} --rw={rw} --bsrange=512-64k '
+       '--bs_unaligned=0 --iodepth=8 --ioengine=libaio --direct=1 --verify=crc32c --verify_fatal=1 '
+       '--randseed=7 --fsync=50 --group_reporting --output-format=terse >/tmp/fio 2>&1 || '
+       '{{ cat /tmp/fio; exit 1; }}')
+
+# Blocks with a number each, in an order that jumps about; a number is told when its block is on the
+# medium. Another process keeps the disk busy.
+WRITER = r'''
+import os, subprocess, sys
+start, blocks = int(sys.argv[1]), 4096
+load = subprocess.Popen(['fio', '--name=load', '--filename=/dev/vdc', '--offset=64M', '--size=60M',
+                         '--rw=randrw', '--bs=4k', '--iodepth=4', '--ioengine=libaio', '--direct=1',
+                         '--time_based', '--runtime=1000'], stdout=subprocess.DEVNULL)
+fd = os.open('/dev/vdc', os.O_RDWR)
+for i in range(start, blocks):
+    os.pwrite(fd, i.to_bytes(8, 'little') * 512, i * 1103 % blocks * 16384)
+    os.fdatasync(fd)
+    print('written', i, flush=True)
+'''
+READER = r'''
+import os, sys
+last, blocks, bad = int(sys.argv[1]), 4096, 0
+fd = os.open('/dev/vdc', os.O_RDONLY)
+for i in range(last + 1):
+    bad += os.pread(fd, 4096, i * 1103 % blocks * 16384) != i.to_bytes(8, 'little') * 512
+print('bad', bad)
+'''
+
+
+@unittest.skipUnless(QEMU_IMG, 'qemu-img is not installed')
+class Formats(DiskTest):
+    def qcow2(self, name='disk.qcow2', size='64M', options=(), backing=None):
+        path = os.path.join(self.work_dir, name)
+        run_tool(QEMU_IMG, 'create', '-q', '-f', 'qcow2', *options,
+                 *(('-b', backing, '-F', 'qcow2') if backing else ()), path,
+                 *(() if backing else (size,)))
+        self.addCleanup(os.unlink, path)
+        return path
+
+    def check(self, path, leaks=False):
+        """qemu-img check finds nothing wrong; leaks: but perhaps clusters that nobody uses."""
+        done = subprocess.run([QEMU_IMG, 'check', '--output=json', path], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, check=False)
+        found = json.loads(done.stdout)
+        self.assertEqual(found.get('corruptions', 0), 0, found)
+        self.assertEqual(found['check-errors'], 0, found)
+        if not leaks:
+            self.assertEqual((done.returncode, found.get('leaks', 0)), (0, 0), found)
+        return found.get('leaks', 0)
+
+    def test_fio_verifies_raw(self):
+        self.sh(FIO.format(rw='randwrite', size='24M'), flags=['--disk', self.disk(size=32 * MIB)])
+
+    def test_fio_verifies_qcow2(self):
+        path = self.qcow2()
+        for rw in ('randwrite', 'write'):
+            self.sh(FIO.format(rw=rw, size='24M'), flags=['--disk', path])
+            self.check(path)
+
+    def test_discard_gives_space_of_qcow2_back(self):
+        path = self.qcow2()
+        name = self.start('sleep', '1000', flags=['--disk', path])
+        used = lambda: os.stat(path).st_blocks * 512
+        self.exec(name, 'dd', 'if=/dev/urandom', 'of=/dev/vdc', 'bs=1M', 'count=32', 'conv=fsync',
+                  rc=0)
+        self.assertGreater(used(), 32 * MIB)
+        self.exec(name, 'sh', '-c', 'blkdiscard -o 0 -l 25165824 /dev/vdc && sync /dev/vdc', rc=0)
+        self.assertLess(used(), 12 * MIB)
+        out = self.exec(name, 'sh', '-c', 'head -c 25165824 /dev/vdc | tr -d "\\0" | wc -c', rc=0)
+        self.assertEqual(out.text, '0\n')
+        self.pv('rm', '-f', name, rc=0)
+        self.check(path, leaks=True)
+
+    def test_an_image_over_another(self):
+        base = self.qcow2('base.qcow2')
+        self.sh('seq 100000 | dd of=/dev/vdc bs=64k conv=fsync status=none', flags=['--disk', base])
+        before = sha256(base)
+        top = self.qcow2('top.qcow2', backing=base)
+        out = self.sh('head -c 6 /dev/vdc; echo changed | dd of=/dev/vdc bs=8 count=1 conv=fsync '
+                      'status=none; head -c 16 /dev/vdc', flags=['--disk', top])
+        self.assertEqual(out.text, '1\n2\n3\nchanged\n5\n6\n7\n8\n')
+        self.assertEqual(sha256(base), before)
+        self.check(top)
+        os.rename(base, base + '.away')
+        self.refused('base.qcow2', 'No such file', flags=['--disk', top])
+        os.rename(base + '.away', base)
+        run_tool(QEMU_IMG, 'rebase', '-u', '-f', 'qcow2', '-b', top, '-F', 'qcow2', base)
+        self.refused('stands on itself', flags=['--disk', top])
+
+    def test_what_is_no_image(self):
+        path = self.disk('not.qcow2')
+        self.refused('qcow2', flags=['--disk', path])
+        self.refused('qcow2', flags=['--disk', self.disk() + ':format=qcow2'])
+
+    def test_grows_while_it_is_in_use(self):
+        path = self.qcow2()
+        self.start('sleep', '1000', flags=['--disk', path + ':serial=data'])
+        self.pv('update', '--disk-size', 'data=1G', 'box', rc=0)
+        size = lambda: self.exec('box', 'cat', '/sys/block/vdc/size', rc=0).text
+        self.wait_for('the new size', lambda: size() == '2097152\n')
+        self.exec('box', 'dd', 'if=/dev/urandom', 'of=/dev/vdc', 'bs=1M', 'seek=1000', 'count=8',
+                  'conv=fsync', rc=0)
+        self.pv('rm', '-f', 'box', rc=0)
+        self.check(path, leaks=True)
+        self.assertIn('1 GiB', run_tool(QEMU_IMG, 'info', path))
+
+    def kill_rounds(self, path, check):
+        """Kills the monitor in the middle of a load; what was told as written is there."""
+        start = 0
+        for number in range(int(os.environ.get('PARAVANE_TEST_ROUNDS', '3'))):
+            name = self.start('python3', '-uc', WRITER, str(start), name=f'box{number}',
+                              flags=['--disk', path])
+            self.wait_output(name, f'written {start + 20 + 7 * number}\n')
+            monitor, _, _ = self.machine(name)
+            os.kill(monitor.pid, signal.SIGKILL)
+            self.wait_for('the end', lambda: self.status(name) == 'exited')
+            told = [line.split()[1] for line in self.pv('logs', name, rc=0).text.splitlines()
+                    if line.startswith('written ')]
+            self.pv('rm', '-f', name, rc=0)
+            check()
+            start = int(told[-1]) + 1
+            out = self.run_in('python3', '-c', READER, str(start - 1), flags=['--disk', path], rc=0)
+            self.assertEqual(out.text, 'bad 0\n')
+
+    def test_killed_while_writing_raw(self):
+        self.kill_rounds(self.disk(size=128 * MIB), lambda: None)
+
+    def test_killed_while_writing_qcow2(self):
+        path = self.qcow2(size='128M')
+        self.kill_rounds(path, lambda: self.check(path, leaks=True))
+        self.check(path)  # the next machine repaired what was left
+
+    def test_killed_while_writing_over_another(self):
+        path = self.qcow2('top.qcow2', backing=self.qcow2('base.qcow2', size='128M'))
+        self.kill_rounds(path, lambda: self.check(path, leaks=True))
 
 
 class Updates(DiskTest):
