@@ -22,6 +22,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/types.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/klog.h>
@@ -34,6 +35,7 @@
 #define IMAGE "/image"
 #define LAYER "/layer"
 #define ROOT "/root"
+#define ASIDE "/dev/.etc" /* on a file system of the machine's own */
 #define MOUNTS_MAX 1024
 #define SYSLOG_ACTION_CONSOLE_OFF 6             /* syslog(2); no header has it */
 #define EXT4_IOC_SHUTDOWN _IOR('X', 125, __u32) /* nor these */
@@ -62,6 +64,8 @@ static int make_dir(const char *path, struct pv_error *err)
 static int mount_image(const struct wire_setup *s, struct pv_error *err)
 {
     int rc = make_dir(IMAGE, err);
+    if (rc == 0 && strcmp(s->image_type, "virtiofs") == 0)
+        return agent_volumes_mount_tag(s->image_device, IMAGE, true, err);
     if (rc == 0)
         rc = wait_for_device("image", s->image_device, err);
     if (rc < 0)
@@ -141,27 +145,61 @@ static int switch_root(struct pv_error *err)
     return 0;
 }
 
-int agent_root_enter(const struct wire_setup *s, int *ret_layer_fd, struct pv_error *err)
+static int mount_layered(const struct wire_setup *s, struct pv_error *err)
 {
     int rc = mount_image(s, err);
     if (rc == 0)
         rc = mount_layer(s, err);
+    return rc == 0 ? mount_overlay(s, err) : rc;
+}
+
+/* A folder of the host, itself. */
+static int mount_direct(const struct wire_setup *s, struct pv_error *err)
+{
+    int rc = make_dir(ROOT, err);
+    return rc == 0 ? agent_volumes_mount_tag(s->image_device, ROOT, false, err) : rc;
+}
+
+/* The folder's own files of /etc stay what they are: ours are bound over them. */
+static int write_etc_aside(const struct wire_setup *s, struct pv_error *err)
+{
+    static const char *const names[] = {"hostname", "hosts", "resolv.conf"};
+    int rc = make_dir(ASIDE, err);
+    pv_auto_fd int aside_fd = rc == 0 ? open(ASIDE, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     if (rc == 0)
-        rc = mount_overlay(s, err);
+        rc = agent_etc_write(aside_fd, s, err);
+    if (rc == 0)
+        rc = make_dir("/etc", err);
+    for (size_t i = 0; rc == 0 && i < PV_ARRAY_SIZE(names); i++) {
+        char from[64], to[64];
+        snprintf(from, sizeof(from), ASIDE "/etc/%s", names[i]);
+        snprintf(to, sizeof(to), "/etc/%s", names[i]);
+        if (access(from, F_OK) < 0)
+            continue; /* none was asked for */
+        pv_auto_fd int fd = open(to, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+        if (mount(from, to, NULL, MS_BIND, NULL) < 0)
+            agent_log_note("%s stays the folder's own: %s", to, strerror(errno));
+    }
+    return rc;
+}
+
+int agent_root_enter(const struct wire_setup *s, int *ret_layer_fd, struct pv_error *err)
+{
+    int rc = s->direct_root ? mount_direct(s, err) : mount_layered(s, err);
     if (rc == 0)
         rc = agent_mounts_move(ROOT, err);
     agent_disks_link(ROOT "/sys/block", ROOT "/dev");
     if (rc < 0)
         return rc;
 
-    pv_auto_fd int layer_fd = open(LAYER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    pv_auto_fd int layer_fd = s->direct_root ? -1 : open(LAYER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     rc = switch_root(err);
     if (rc < 0)
         return rc;
     pv_auto_fd int root_fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (root_fd < 0)
         return pv_error_set(err, errno, "open the root: %s", strerror(errno));
-    rc = agent_etc_write(root_fd, s, err);
+    rc = s->direct_root ? write_etc_aside(s, err) : agent_etc_write(root_fd, s, err);
     if (rc == 0)
         rc = agent_volumes_mount(&s->mounts, err);
     if (rc < 0)

@@ -17,9 +17,10 @@
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/stat.h>
 
 struct run_options {
-    bool detach, interactive, terminal, remove, read_only, no_proxy;
+    bool detach, interactive, terminal, remove, read_only, no_proxy, rootfs;
     const char *memory, *cpus, *cpus_max, *disk_size, *log_max_size;
     const char *name, *hostname, *user, *workdir, *isolation;
     const char *kernel, *kernel_args, *kernel_log_level;
@@ -54,6 +55,8 @@ static const struct cli_option options[] = {
     {'d', "detach", NULL, CLI_OPTION_FLAG, OPTION(detach), "run in the background, print the id"},
     {0, "rm", NULL, CLI_OPTION_FLAG, OPTION(remove), "remove the instance when it has ended"},
     {0, "read-only", NULL, CLI_OPTION_FLAG, OPTION(read_only), "make the root read-only"},
+    {0, "rootfs", NULL, CLI_OPTION_FLAG, OPTION(rootfs),
+     "IMAGE is a folder that is the root itself; :O keeps it as it is"},
     {0, "isolation", "LEVEL", CLI_OPTION_TEXT, OPTION(isolation), "paravirt or auto (auto)"},
     {0, "sig-proxy", NULL, CLI_OPTION_OFF, OPTION(no_proxy),
      "pass signals on to the command (true)"},
@@ -216,6 +219,7 @@ static int read_spec(const struct run_options *o, char **args, struct workload_s
     const struct isolation_class *class;
     spec->read_only = o->read_only;
     spec->remove = o->remove;
+    spec->rootfs = o->rootfs;
     int rc = isolation_find(o->isolation, &class, err);
     if (rc == 0)
         rc = read_resources(o, &spec->resources, err);
@@ -246,6 +250,41 @@ static int read_spec(const struct run_options *o, char **args, struct workload_s
     if (rc == 0 && spec->terminal && spec->stdin_open && !o->detach && !isatty(0))
         rc = pv_error_set(err, ENOTTY, "-it: standard input is no terminal; leave out -t");
     return rc;
+}
+
+/* FOLDER, FOLDER:O or FOLDER:ro of --rootfs. */
+static int find_root(const char *text, struct workload_spec *spec, struct image_ref *image,
+                     struct pv_error *err)
+{
+    pv_auto_free char *path = strdup(text);
+    size_t len = strlen(text);
+    struct stat st;
+    if (!path)
+        return pv_error_set(err, ENOMEM, "out of memory");
+    spec->rootfs_overlay = len > 2 && strcmp(path + len - 2, ":O") == 0;
+    bool read_only = len > 3 && strcmp(path + len - 3, ":ro") == 0;
+    spec->read_only |= read_only;
+    path[len - (spec->rootfs_overlay ? 2 : read_only ? 3 : 0)] = '\0';
+    image->type = "virtiofs";
+    image->path = realpath(path, NULL);
+    if (!image->path || stat(image->path, &st) < 0)
+        return pv_error_set(err, errno, "--rootfs '%s': %s", path, strerror(errno));
+    if (!S_ISDIR(st.st_mode))
+        return pv_error_set(err, ENOTDIR, "--rootfs '%s': not a folder: leave --rootfs out", path);
+    if (strcmp(image->path, "/") == 0 && !spec->rootfs_overlay && !spec->read_only)
+        return pv_error_set(err, EPERM,
+                            "--rootfs /: the machine would change the running system: "
+                            "write /:O");
+    if (!pv_str_is_utf8(image->path, strlen(image->path)))
+        return pv_error_set(err, EILSEQ, "--rootfs: the path is not UTF-8");
+    return 0;
+}
+
+static int find_image(const char *text, struct workload_spec *spec, struct image_ref *image,
+                      struct pv_error *err)
+{
+    return spec->rootfs ? find_root(text, spec, image, err)
+                        : image_store_resolve(text, cli_say_progress, image, err);
 }
 
 static int create_and_launch(const struct run_options *o, const char *image_name,
@@ -294,7 +333,7 @@ static int run_run(char **args, size_t num_args, void *values)
     workload_spec_init(&spec);
     int rc = read_spec(o, args + 1, &spec, &err);
     if (rc == 0)
-        rc = image_store_resolve(args[0], cli_say_progress, &image, &err);
+        rc = find_image(args[0], &spec, &image, &err);
     if (rc == 0)
         rc = create_and_launch(o, args[0], &image, &spec, &err);
     image_store_ref_done(&image);

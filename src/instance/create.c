@@ -147,6 +147,11 @@ static int join_network(const struct instance_store *store, const struct instanc
                                  &ret_private->number, err);
 }
 
+static bool has_layer(const struct workload_spec *spec)
+{
+    return !spec->read_only && !(spec->rootfs && !spec->rootfs_overlay);
+}
+
 static int describe(const struct instance_store *store, const struct instance_request *request,
                     struct instance *instance, const char *name, struct pv_strv *warnings,
                     struct pv_error *err)
@@ -156,7 +161,7 @@ static int describe(const struct instance_store *store, const struct instance_re
     struct isolation_private_network private_network;
     pv_auto(pv_strv) struct pv_strv busy = {0};
     const char *state = store->place.state;
-    bool layer = !request->spec->read_only;
+    bool layer = has_layer(request->spec);
     pv_auto_free char *state_dir =
         pv_strf("%s/instances/%s/" INSTANCE_MACHINE_FOLDER, state, instance->id);
     pv_auto_free char *run_dir = pv_strf("%s/%s", store->place.run, instance->id);
@@ -205,7 +210,7 @@ static int fill_config(const struct instance_request *request, struct instance *
     config->image_path = strdup(request->image_path);
     config->image_type = strdup(request->image_type);
     config->remove = request->spec->remove;
-    config->disk_bytes = request->spec->read_only ? 0 : request->spec->resources.disk_bytes;
+    config->disk_bytes = has_layer(request->spec) ? request->spec->resources.disk_bytes : 0;
     if (!config->created_at || !config->image_name || !config->image_path || !config->image_type)
         return OUT_OF_MEMORY(err);
     return 0;

@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#define ROOT_TAG "root"
 #define OUT_OF_MEMORY(err) pv_error_set(err, ENOMEM, "describe the machine: out of memory")
 
 /* Copies text unless it is NULL; false when out of memory. */
@@ -51,7 +52,7 @@ static int fill_disks(const struct isolation_request *r, struct wire_machine *m,
                                         .read_only = true};
     const struct workload_disk layer = {
         .path = (char *)r->layer_path, .format = "raw", .serial = WORKLOAD_DISK_LAYER};
-    int rc = add_disk(r, m, &image, err);
+    int rc = r->spec->rootfs ? 0 : add_disk(r, m, &image, err);
     if (rc == 0 && r->layer_path)
         rc = add_disk(r, m, &layer, err);
     for (size_t i = 0; rc == 0 && i < r->spec->disks.count; i++)
@@ -61,7 +62,7 @@ static int fill_disks(const struct isolation_request *r, struct wire_machine *m,
 
 static int add_volume(struct wire_machine *m, const struct workload_volume *v, struct pv_error *err)
 {
-    pv_auto_free char *tag = pv_strf("volume%u", m->volumes.count);
+    pv_auto_free char *tag = pv_strf("volume%u", m->setup.mounts.count);
     struct wire_volume *volume = &m->volumes.items[m->volumes.count++];
     struct wire_mount *mount = &m->setup.mounts.items[m->setup.mounts.count++];
     volume->read_only = mount->read_only = v->read_only;
@@ -72,10 +73,20 @@ static int add_volume(struct wire_machine *m, const struct workload_volume *v, s
     return 0;
 }
 
+/* The folder that is the root, or lies below the layer. */
+static int add_root(const struct isolation_request *r, struct wire_machine *m, struct pv_error *err)
+{
+    struct wire_volume *volume = &m->volumes.items[m->volumes.count++];
+    volume->read_only = r->spec->rootfs_overlay || r->spec->read_only;
+    if (!copy(&volume->tag, ROOT_TAG) || !copy(&volume->path, r->image_path))
+        return OUT_OF_MEMORY(err);
+    return 0;
+}
+
 static int fill_volumes(const struct isolation_request *r, struct wire_machine *m,
                         struct pv_error *err)
 {
-    int rc = 0;
+    int rc = r->spec->rootfs ? add_root(r, m, err) : 0;
     for (size_t i = 0; rc == 0 && i < r->spec->volumes.count; i++)
         rc = add_volume(m, &r->spec->volumes.items[i], err);
     return rc;
@@ -84,13 +95,18 @@ static int fill_volumes(const struct isolation_request *r, struct wire_machine *
 static int fill_setup(const struct isolation_request *r, struct wire_machine *m,
                       struct pv_error *err)
 {
+    bool shared = r->spec->rootfs;
     char short_id[13] = "";
     memcpy(short_id, r->id, strnlen(r->id, sizeof(short_id) - 1));
     m->setup.discard_layer = r->spec->remove;
     m->setup.read_only = r->spec->read_only;
+    m->setup.direct_root = shared && !r->spec->rootfs_overlay && !r->spec->read_only;
     if (!copy(&m->setup.hostname, r->spec->hostname ? r->spec->hostname : short_id) ||
-        !copy(&m->setup.image_device, "/dev/vda") || !copy(&m->setup.image_type, r->image_type) ||
-        !copy(&m->setup.layer_device, r->layer_path ? "/dev/vdb" : NULL))
+        !copy(&m->setup.image_device, shared ? ROOT_TAG : "/dev/vda") ||
+        !copy(&m->setup.image_type, r->image_type) ||
+        !copy(&m->setup.layer_device, !r->layer_path ? NULL
+                                      : shared       ? "/dev/vda"
+                                                     : "/dev/vdb"))
         return OUT_OF_MEMORY(err);
     return 0;
 }

@@ -285,18 +285,24 @@ static int check_disk_exists(const struct wire_machine *m, const char *key, cons
     return 0;
 }
 
-/* Each mount of the set-up is of one of the volumes. */
+static int check_tag(const struct wire_machine *m, const char *key, const char *tag,
+                     struct pv_error *err)
+{
+    for (uint32_t i = 0; i < m->volumes.count; i++)
+        if (strcmp(m->volumes.items[i].tag, tag) == 0)
+            return 0;
+    return pv_error_set(err, EINVAL, "'%s': '%s' is not among the volumes", key, tag);
+}
+
+/* What the set-up mounts is one of the volumes. */
 static int check_mounts(const struct wire_machine *m, struct pv_error *err)
 {
-    for (uint32_t i = 0; i < m->setup.mounts.count; i++) {
-        const char *tag = m->setup.mounts.items[i].tag;
-        bool found = false;
-        for (uint32_t j = 0; j < m->volumes.count; j++)
-            found |= strcmp(m->volumes.items[j].tag, tag) == 0;
-        if (!found)
-            return pv_error_set(err, EINVAL, "'mounts': '%s' is not among the volumes", tag);
-    }
-    return 0;
+    int rc = 0;
+    if (strcmp(m->setup.image_type, "virtiofs") == 0)
+        rc = check_tag(m, "image_device", m->setup.image_device, err);
+    for (uint32_t i = 0; rc == 0 && i < m->setup.mounts.count; i++)
+        rc = check_tag(m, "mounts", m->setup.mounts.items[i].tag, err);
+    return rc;
 }
 
 static int read_parts(const struct pv_json *json, struct wire_machine *m, struct pv_error *err)

@@ -59,11 +59,29 @@ static int check_device(const char *key, const char *path, struct pv_error *err)
 
 static int check_image_type(const char *type, struct pv_error *err)
 {
-    static const char *const types[] = {"squashfs", "ext4", "erofs"};
+    static const char *const types[] = {"squashfs", "ext4", "erofs", "virtiofs"};
     for (size_t i = 0; i < PV_ARRAY_SIZE(types); i++)
         if (strcmp(type, types[i]) == 0)
             return 0;
-    return pv_error_set(err, EINVAL, "'image_type': must be squashfs, ext4 or erofs");
+    return pv_error_set(err, EINVAL, "'image_type': must be squashfs, ext4, erofs or virtiofs");
+}
+
+static bool is_shared(const struct wire_setup *s)
+{
+    return strcmp(s->image_type, "virtiofs") == 0;
+}
+
+/* A disk, or the tag of a shared folder. */
+static int check_image(const struct wire_setup *s, struct pv_error *err)
+{
+    int rc = check_image_type(s->image_type, err);
+    if (rc == 0 && s->direct_root && (!is_shared(s) || s->layer_device))
+        rc = pv_error_set(err, EINVAL, "'direct_root': only for virtiofs without a layer");
+    if (rc < 0)
+        return rc;
+    return is_shared(s)
+               ? wire_check_text("image_device", s->image_device, WIRE_VOLUME_TAG_MAX, false, err)
+               : check_device("image_device", s->image_device, err);
 }
 
 static int check_count(const char *key, const struct pv_strv *list, size_t max,
@@ -186,9 +204,7 @@ static int check_fields(const struct wire_setup *s, struct pv_error *err)
 {
     int rc = check_hostname(s->hostname, err);
     if (rc == 0)
-        rc = check_device("image_device", s->image_device, err);
-    if (rc == 0)
-        rc = check_image_type(s->image_type, err);
+        rc = check_image(s, err);
     if (rc == 0)
         rc = check_device("layer_device", s->layer_device, err);
     if (rc == 0 && s->layer_device && strcmp(s->layer_device, s->image_device) == 0)
@@ -202,9 +218,10 @@ static int check_fields(const struct wire_setup *s, struct pv_error *err)
 
 static int read_fields(const struct pv_json *json, struct wire_setup *s, struct pv_error *err)
 {
-    static const char *const keys[] = {
-        "hostname",      "image_device", "image_type", "layer_device", "nameservers", "searches",
-        "discard_layer", "read_only",    "hosts",      "nets",         "mounts"};
+    static const char *const keys[] = {"hostname",      "image_device", "image_type",
+                                       "layer_device",  "nameservers",  "searches",
+                                       "discard_layer", "read_only",    "hosts",
+                                       "nets",          "mounts",       "direct_root"};
     int rc = wire_check_keys(json, keys, PV_ARRAY_SIZE(keys), err);
     if (rc == 0)
         rc = pv_json_need_string(json, "hostname", &s->hostname, err);
@@ -218,6 +235,8 @@ static int read_fields(const struct pv_json *json, struct wire_setup *s, struct 
         rc = pv_json_get_bool(json, "discard_layer", &s->discard_layer, err);
     if (rc == 0)
         rc = pv_json_get_bool(json, "read_only", &s->read_only, err);
+    if (rc == 0)
+        rc = pv_json_get_bool(json, "direct_root", &s->direct_root, err);
     if (rc == 0)
         rc = pv_json_get_strv(json, "nameservers", &s->nameservers, err);
     if (rc == 0)
@@ -254,7 +273,8 @@ struct pv_json *wire_setup_write(const struct wire_setup *s)
         pv_json_add_strv(json, "nameservers", &s->nameservers) < 0 ||
         pv_json_add_strv(json, "searches", &s->searches) < 0 ||
         pv_json_add_strv(json, "hosts", &s->hosts) < 0 || add_nets(json, s) < 0 ||
-        wire_mounts_write(json, "mounts", &s->mounts) < 0)
+        wire_mounts_write(json, "mounts", &s->mounts) < 0 ||
+        (s->direct_root && pv_json_add_bool(json, "direct_root", true) < 0))
         return NULL;
     return pv_take_ptr(json);
 }

@@ -48,9 +48,11 @@ struct wire_setup_net {
 struct wire_setup {
     char *hostname;     /* needed */
     char *image_device; /* "/dev/vda": the read-only image below */
-    char *image_type;   /* "squashfs", "ext4" or "erofs" */
+    char *image_type;   /* "squashfs", "ext4", "erofs"; or "virtiofs": then image_device is
+                         * the tag of a volume */
     char *layer_device; /* "/dev/vdb": ext4, the writable layer; NULL: a tmpfs */
     bool discard_layer; /* the layer is thrown away: no need to sync it at power-off */
+    bool direct_root;   /* virtiofs: the image itself is the root, without a layer */
     bool read_only;     /* the root is read-only (--read-only) */
     struct pv_strv nameservers, searches; /* /etc/resolv.conf; both empty: the image's own file */
     struct wire_mounts mounts;            /* in this order */

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define WIRE_VOLUMES_MAX 16
+#define WIRE_VOLUMES_MAX 17 /* one may be the root */
 #define WIRE_VOLUME_TAG_MAX 36
 
 struct wire_volume {

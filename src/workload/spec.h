@@ -29,6 +29,8 @@ struct workload_spec {
     bool terminal;       /* the command gets a terminal */
     bool stdin_open;     /* the command's stdin is the client's, else at its end */
     bool read_only;      /* nothing of the root can be written */
+    bool rootfs;         /* the image is a folder that is the root itself, shared */
+    bool rootfs_overlay; /* ... or below the writable layer */
     bool remove;         /* the instance goes when it has ended */
     struct workload_resources resources;
     struct workload_disks disks;

@@ -5,7 +5,7 @@ import shutil
 import stat
 import unittest
 
-from harness import ROOT, MachineTest
+from harness import ROOT, MachineTest, make_small_root
 
 # One program, run in the machine's volume and on the host: both must say the same.
 POSIX = r'''
@@ -351,3 +351,53 @@ class Refused(VolumeTest):
         os.chmod(path, 0)
         self.refused(path + ':/v', 'Permission denied')
         os.chmod(path, 0o700)
+
+
+class RootFolder(VolumeTest):
+    """--rootfs: a machine that runs in a folder of the host."""
+
+    def root(self):
+        path = os.path.join(self.work_dir, 'tree')
+        make_small_root(path)
+        self.addCleanup(shutil.rmtree, path, True)
+        return path
+
+    def run_root(self, what, *command, flags=(), rc=0):
+        return self.pv('run', '--rm', '--rootfs', *flags, what, '--', *command, rc=rc)
+
+    def test_the_machine_changes_the_folder(self):
+        path = self.root()
+        hosts = os.path.exists(path + '/etc/hosts')
+        self.run_root(path, '/bin/sh', '-c', 'echo changed >/new; read name </etc/hostname; '
+                      '[ "$name" = inside ] && echo "$name" >/name', flags=['-h', 'inside'])
+        with open(path + '/new') as f:
+            self.assertEqual(f.read(), 'changed\n')
+        with open(path + '/name') as f:
+            self.assertEqual(f.read(), 'inside\n')
+        # What is the machine's own is not left in it.
+        if not hosts:
+            self.assertEqual(os.path.getsize(path + '/etc/hosts'), 0)
+
+    def test_overlay_and_read_only_leave_it_as_it_is(self):
+        path = self.root()
+        before = sorted(os.listdir(path))
+        self.run_root(path + ':O', '/bin/sh', '-c', 'echo changed >/new && read x </new')
+        self.run_root(path + ':ro', '/bin/sh', '-c', '! echo changed >/new')
+        self.assertEqual(sorted(os.listdir(path)), before)
+
+    def test_layer_and_volumes_over_a_folder(self):
+        path, share = self.root(), self.folder()
+        self.start('/bin/sh', '-c', 'echo x >>/count; echo x >>/v/count; while :; do read x; done',
+                   name='box', flags=['-i', '--rootfs', '-v', share + ':/v'], image=path + ':O')
+        self.wait_for('a line', lambda: os.path.exists(share + '/count'))
+        self.pv('stop', '-t', '0', 'box', rc=0)
+        self.pv('start', 'box', rc=0)
+        self.wait_for('two lines', lambda: os.path.getsize(share + '/count') == 4)
+        self.remove('box')
+
+    def test_what_cannot_be_a_root(self):
+        file = self.write(os.path.join(self.work_dir, 'file'), '')
+        self.assertIn('not a folder', self.run_root(file, '/bin/sh', rc=125).errors)
+        self.assertIn('missing', self.run_root(file + 'missing', '/bin/sh', rc=125).errors)
+        self.assertIn('/:O', self.run_root('/', '/bin/sh', rc=125).errors)
+        os.unlink(file)
