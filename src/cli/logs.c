@@ -19,7 +19,7 @@
 #define FOLLOW_WAIT_MS 100 /* how late the end of an instance is noticed at most */
 
 struct logs_options {
-    bool follow, timestamps;
+    bool follow, timestamps, audit;
     const char *tail, *since;
 };
 
@@ -32,6 +32,8 @@ static const struct cli_option options[] = {
      "only the last N lines (all)"},
     {0, "since", "TIME", CLI_OPTION_TEXT, offsetof(struct logs_options, since),
      "only what is newer: 10m, 2026-01-31T12:00:00Z"},
+    {0, "audit", NULL, CLI_OPTION_FLAG, offsetof(struct logs_options, audit),
+     "what the instance was denied, as JSON, instead"},
     {0},
 };
 
@@ -95,6 +97,27 @@ static int show(struct instance *instance, const struct logs_options *o, uint64_
     return rc == -EPIPE ? 0 : rc;
 }
 
+/* Prints a file of the audit log; one that is not there has nothing. */
+static int print_audit_file(int machine_dirfd, const char *name, struct pv_error *err)
+{
+    pv_auto_free char *text = NULL;
+    size_t len;
+    int rc = pv_fd_read_file(machine_dirfd, name, INSTANCE_AUDIT_BYTES, &text, &len, err);
+    if (rc == -ENOENT)
+        return 0;
+    return rc < 0 ? rc : pv_fd_write_full(1, text, len);
+}
+
+static int show_audit(const struct instance *instance, struct pv_error *err)
+{
+    if (instance->machine_dirfd < 0)
+        return instance_check(instance, err);
+    int rc = print_audit_file(instance->machine_dirfd, INSTANCE_AUDIT_OLD_FILE, err);
+    if (rc == 0)
+        rc = print_audit_file(instance->machine_dirfd, INSTANCE_AUDIT_FILE, err);
+    return rc == -EPIPE ? 0 : rc;
+}
+
 static int logs_run(char **args, size_t num_args, void *values)
 {
     const struct logs_options *o = values;
@@ -110,12 +133,15 @@ static int logs_run(char **args, size_t num_args, void *values)
                              "logs: --since '%s': write how long ago (10m) or a time "
                              "(2026-01-31T12:00:00Z)",
                              o->since);
+    if (o->audit && (o->follow || o->timestamps || o->tail || o->since))
+        return cli_say_error(CLI_EXIT_OURS,
+                             "logs: --audit prints the whole audit log: leave the other flags out");
     int rc = instance_store_open(&store, &err);
     if (rc < 0)
         return cli_say_error(CLI_EXIT_FAILED, "logs: %s", err.text);
     rc = cli_client_find(&store, args[0], &instance, &err);
     if (rc == 0) {
-        rc = show(&instance, o, tail, since_ns, &err);
+        rc = o->audit ? show_audit(&instance, &err) : show(&instance, o, tail, since_ns, &err);
         instance_close(&instance);
     }
     instance_store_close(&store);

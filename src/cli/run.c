@@ -12,6 +12,7 @@
 #include "instance/settle.h"
 #include "isolation/isolation.h"
 #include "workload/env.h"
+#include "workload/grant.h"
 #include "workload/spec.h"
 
 #include <errno.h>
@@ -25,6 +26,8 @@ struct run_options {
     const char *name, *hostname, *user, *workdir, *isolation;
     const char *kernel, *kernel_args, *kernel_log_level;
     struct pv_strv env, env_files, log_opts, disks, disk_rates, volumes;
+    struct pv_strv grants, grant_files;
+    const char *net_rate;
     const char *net;
     struct pv_strv publish, addresses, gateways, aliases, dns, dns_searches, hosts;
 };
@@ -40,6 +43,11 @@ static const struct cli_option options[] = {
      "size of the writable layer (10G)"},
     {0, "disk", "FILE[:OPTION,...]", CLI_OPTION_LIST, OPTION(disks),
      "add a disk: ro, format=raw|qcow2|vhost-user, serial=, bps=, iops="},
+    {0, "grant", "GRANT", CLI_OPTION_LIST, OPTION(grants),
+     "let the machine reach this and nothing else: tcp:HOST[:PORT], dns:NAME, ..."},
+    {0, "grant-file", "FILE", CLI_OPTION_LIST, OPTION(grant_files), "read grants from a file"},
+    {0, "net-rate", "LIMIT,...", CLI_OPTION_TEXT, OPTION(net_rate),
+     "limit the network: bps=SIZE, pps=N, bps-burst=SIZE, pps-burst=N"},
     {0, "disk-rate", "[SERIAL:]LIMIT,...", CLI_OPTION_LIST, OPTION(disk_rates),
      "limit disks: bps=SIZE, iops=N, bps-burst=SIZE, iops-burst=N"},
     {'v', "volume", "HOST:GUEST[:OPTION,...]", CLI_OPTION_LIST, OPTION(volumes),
@@ -149,6 +157,28 @@ static int read_volumes(const struct run_options *o, struct workload_volumes *vo
     return rc == 0 ? workload_volumes_find(volumes, err) : rc;
 }
 
+/* All of them in canonical form, each once. */
+static int read_grants(const struct run_options *o, struct workload_spec *spec,
+                       struct pv_error *err)
+{
+    pv_auto(pv_strv) struct pv_strv in_files = {0};
+    struct workload_grants grants = {0};
+    int rc = workload_grants_add_texts(&grants, "--grant", &o->grants, err);
+    for (size_t i = 0; rc == 0 && i < o->grant_files.count; i++)
+        rc = workload_grants_read_file(o->grant_files.items[i], &in_files, err);
+    if (rc == 0)
+        rc = workload_grants_add_texts(&grants, "--grant-file", &in_files, err);
+    /* A file without a grant says that there are none. */
+    if (o->grant_files.count)
+        grants.closed = true;
+    if (rc == 0 && workload_grants_texts(&grants, &spec->grants) < 0)
+        rc = pv_error_set(err, ENOMEM, "--grant: out of memory");
+    workload_grants_done(&grants);
+    if (rc == 0 && o->net_rate)
+        rc = workload_net_rate_parse(o->net_rate, &spec->net_rate, err);
+    return rc;
+}
+
 static int read_env(const struct run_options *o, struct workload_spec *spec, struct pv_error *err)
 {
     int rc = 0;
@@ -229,6 +259,8 @@ static int read_spec(const struct run_options *o, char **args, struct workload_s
         rc = read_network(o, &spec->network, err);
     if (rc == 0)
         rc = read_volumes(o, &spec->volumes, err);
+    if (rc == 0)
+        rc = read_grants(o, spec, err);
     if (rc == 0)
         rc = read_env(o, spec, err);
     if (rc == 0)

@@ -7,6 +7,8 @@
 #include "cli/say.h"
 #include "cli/verbs.h"
 #include "workload/disk.h"
+#include "workload/grant.h"
+#include "workload/net_rate.h"
 #include "workload/resources.h"
 
 #include <errno.h>
@@ -15,7 +17,8 @@
 
 struct update_options {
     const char *memory, *cpus;
-    struct pv_strv disk_rates, disk_sizes;
+    struct pv_strv disk_rates, disk_sizes, grants, grant_files, revokes;
+    const char *net_rate;
 };
 
 #define OPTION(member) offsetof(struct update_options, member)
@@ -27,6 +30,12 @@ static const struct cli_option options[] = {
      "limit disks: bps=SIZE, iops=N, bps-burst=SIZE, iops-burst=N"},
     {0, "disk-size", "SERIAL=SIZE", CLI_OPTION_LIST, OPTION(disk_sizes),
      "make a disk larger; 0: take the size that its file has"},
+    {0, "grant", "GRANT", CLI_OPTION_LIST, OPTION(grants), "let the machine reach this, too"},
+    {0, "grant-file", "FILE", CLI_OPTION_LIST, OPTION(grant_files), "read grants from a file"},
+    {0, "revoke", "GRANT", CLI_OPTION_LIST, OPTION(revokes),
+     "take a grant away and cut what goes on under it"},
+    {0, "net-rate", "LIMIT,...", CLI_OPTION_TEXT, OPTION(net_rate),
+     "limit the network: bps=SIZE, pps=N, bps-burst=SIZE, pps-burst=N"},
     {0},
 };
 
@@ -84,6 +93,42 @@ static int add_list(struct pv_json *changes, const char *key, const struct pv_st
     return rc;
 }
 
+/* Adds grants to a list in canonical form; "none" as it is. */
+static int add_grant(struct pv_json *list, const char *text, struct pv_error *err)
+{
+    struct workload_grant grant;
+    char canonical[WORKLOAD_GRANT_TEXT_MAX];
+    if (strcmp(text, WORKLOAD_GRANT_NOTHING) == 0)
+        return pv_json_add_string(list, NULL, text);
+    int rc = workload_grant_parse(text, &grant, err);
+    return rc < 0 ? rc : pv_json_add_string(list, NULL, workload_grant_text(&grant, canonical));
+}
+
+static int add_grants(const struct update_options *o, struct pv_json *changes, struct pv_error *err)
+{
+    pv_auto(pv_strv) struct pv_strv grants = {0};
+    int rc = pv_strv_copy(&grants, &o->grants);
+    for (size_t i = 0; rc == 0 && i < o->grant_files.count; i++)
+        rc = workload_grants_read_file(o->grant_files.items[i], &grants, err);
+    if (rc == 0 && add_list(changes, "revoke", &o->revokes, add_grant, err) < 0)
+        rc = pv_error_prefix(err, "--revoke");
+    if (rc == 0 && add_list(changes, "grant", &grants, add_grant, err) < 0)
+        rc = pv_error_prefix(err, "--grant");
+    return rc;
+}
+
+static int add_net_rate(struct pv_json *changes, const char *text, struct pv_error *err)
+{
+    struct workload_net_rate rate;
+    int rc = workload_net_rate_parse(text, &rate, err);
+    if (rc < 0)
+        return rc;
+    struct pv_json *entry = pv_json_new_object();
+    rc = pv_json_add(changes, "net_rate", entry);
+    const struct wire_net_rate wire = {.bytes = rate.bytes, .frames = rate.frames};
+    return rc == 0 ? wire_machine_add_net_rate(entry, &wire) : rc;
+}
+
 /* The flags as changes, and whether there are any. */
 static int read_changes(const struct update_options *o, struct pv_json *changes, bool *ret_any,
                         struct pv_error *err)
@@ -95,7 +140,12 @@ static int read_changes(const struct update_options *o, struct pv_json *changes,
         rc = add_list(changes, "disk_rates", &o->disk_rates, add_rate, err);
     if (rc == 0)
         rc = add_list(changes, "disk_sizes", &o->disk_sizes, add_size, err);
-    *ret_any = o->memory || o->cpus || o->disk_rates.count || o->disk_sizes.count;
+    if (rc == 0)
+        rc = add_grants(o, changes, err);
+    if (rc == 0 && o->net_rate)
+        rc = add_net_rate(changes, o->net_rate, err);
+    *ret_any = o->memory || o->cpus || o->disk_rates.count || o->disk_sizes.count ||
+               o->grants.count || o->grant_files.count || o->revokes.count || o->net_rate;
     return rc;
 }
 

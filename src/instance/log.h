@@ -10,6 +10,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* What the machine was denied: monitor/audit.h has its form. */
+#define INSTANCE_AUDIT_FILE "audit.jsonl"
+#define INSTANCE_AUDIT_OLD_FILE "audit.1.jsonl"
+#define INSTANCE_AUDIT_BYTES (4u << 20) /* more than a file ever has */
+
 struct instance_log;
 
 struct instance_log_entry {

@@ -7,6 +7,7 @@
 #include "instance/control.h"
 #include "instance/lock.h"
 #include "wire/control.h"
+#include "workload/grant.h"
 
 #include <errno.h>
 #include <string.h>
@@ -88,10 +89,79 @@ static int keep_rates(struct instance_config *config, const struct pv_json *chan
     return rc;
 }
 
+/* Exchanges the list for another one. */
+static int keep_list(struct instance_config *config, const struct workload_grants *grants,
+                     struct pv_error *err)
+{
+    struct pv_strv texts = {0};
+    if (workload_grants_texts(grants, &texts) < 0) {
+        pv_strv_done(&texts);
+        return pv_error_set(err, ENOMEM, "grants: out of memory");
+    }
+    pv_strv_done(&config->machine.grants);
+    config->machine.grants = texts;
+    return 0;
+}
+
+/* Of an instance that does not run: the monitor's answer has the whole list instead. */
+static int keep_change(struct instance_config *config, const struct pv_json *changes,
+                       const char *key, struct pv_error *err)
+{
+    pv_auto(pv_strv) struct pv_strv texts = {0};
+    struct workload_grants grants = {0};
+    bool add = strcmp(key, "grant") == 0;
+    int rc = pv_json_get_strv(changes, key, &texts, err);
+    if (rc == 0)
+        rc = workload_grants_add_texts(&grants, "grants", &config->machine.grants, err);
+    if (rc == 0)
+        rc = add ? workload_grants_add_texts(&grants, "--grant", &texts, err)
+                 : workload_grants_remove_texts(&grants, "--revoke", &texts, err);
+    if (rc == 0)
+        rc = keep_list(config, &grants, err);
+    workload_grants_done(&grants);
+    return rc;
+}
+
+static int keep_grant(struct instance_config *config, const struct pv_json *changes,
+                      struct pv_error *err)
+{
+    return keep_change(config, changes, "grant", err);
+}
+
+static int keep_revoke(struct instance_config *config, const struct pv_json *changes,
+                       struct pv_error *err)
+{
+    return keep_change(config, changes, "revoke", err);
+}
+
+static int keep_grants(struct instance_config *config, const struct pv_json *changes,
+                       struct pv_error *err)
+{
+    struct pv_strv texts = {0};
+    int rc = pv_json_get_strv(changes, "grants", &texts, err);
+    if (rc < 0) {
+        pv_strv_done(&texts);
+        return rc;
+    }
+    pv_strv_done(&config->machine.grants);
+    config->machine.grants = texts;
+    return 0;
+}
+
+static int keep_net_rate(struct instance_config *config, const struct pv_json *changes,
+                         struct pv_error *err)
+{
+    struct wire_net_rate rate = {0};
+    int rc = wire_machine_read_net_rate(pv_json_get(changes, "net_rate"), &rate, err);
+    if (rc == 0)
+        config->machine.net_rate = rate;
+    return rc;
+}
+
 static const struct entry entries[] = {
-    {"memory_bytes", keep_memory},
-    {"cpu_milli", keep_cpu},
-    {"disk_rates", keep_rates},
+    {"memory_bytes", keep_memory}, {"cpu_milli", keep_cpu}, {"disk_rates", keep_rates},
+    {"revoke", keep_revoke},       {"grant", keep_grant},   {"grants", keep_grants},
+    {"net_rate", keep_net_rate},
 };
 
 struct keeping {

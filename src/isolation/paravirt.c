@@ -154,6 +154,14 @@ static int fill_files(const struct isolation_request *r, struct wire_machine *m,
     return 0;
 }
 
+static int fill_fence(const struct isolation_request *r, struct wire_machine *m,
+                      struct pv_error *err)
+{
+    m->net_rate.bytes = r->spec->net_rate.bytes;
+    m->net_rate.frames = r->spec->net_rate.frames;
+    return pv_strv_copy(&m->grants, &r->spec->grants) < 0 ? OUT_OF_MEMORY(err) : 0;
+}
+
 static int paravirt_prepare(const struct isolation_request *request,
                             struct wire_machine *ret_machine, struct pv_strv *warnings,
                             struct pv_error *err)
@@ -174,6 +182,8 @@ static int paravirt_prepare(const struct isolation_request *request,
         rc = isolation_network_fill(request, &m, err);
     if (rc == 0)
         rc = fill_volumes(request, &m, err);
+    if (rc == 0)
+        rc = fill_fence(request, &m, err);
     if (rc == 0)
         rc = fill_process(request, &m, err);
     if (rc < 0) {

@@ -141,9 +141,11 @@ static int open_everything(struct monitor *m, int *guest_ends, struct pv_error *
     if (rc == 0)
         rc = memory_new(m->spec.memory_bytes, &m->memory, err);
     if (rc == 0)
-        rc = monitor_devices_make(m, guest_ends, err);
+        rc = monitor_grants_read(m, err);
     if (rc == 0)
         rc = monitor_net_resolve(m, err);
+    if (rc == 0)
+        rc = monitor_devices_make(m, guest_ends, err);
     if (rc == 0)
         rc = open_sockets(m, err);
     if (rc == 0)
@@ -201,6 +203,7 @@ void monitor_destroy(struct monitor *m)
     monitor_devices_free(m);
     memory_free(pv_take_ptr(m->memory));
     jail_cgroup_close(pv_take_ptr(m->cgroup));
+    monitor_grants_done(m);
     monitor_log_free(pv_take_ptr(m->log));
     monitor_console_free(pv_take_ptr(m->console));
     pv_strv_done(&m->cgroup_paths);

@@ -41,6 +41,8 @@ static void on_broken(void *data, const char *reason)
 static int connect_host(void *data, uint32_t port)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (!monitor_grants_may_vsock(data, port))
+        return -ECONNREFUSED;
     snprintf(address.sun_path, sizeof(address.sun_path), MONITOR_VSOCK_SOCKET "_%u", port);
     pv_auto_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
@@ -83,8 +85,8 @@ static int make_rng(struct monitor *m, struct monitor_device *d, struct pv_error
 
 static int make_vsock(struct monitor *m, struct monitor_device *d, struct pv_error *err)
 {
-    struct virtio_vsock_options options = {.guest_cid = WIRE_GUEST_CID,
-                                           .connect_host = connect_host};
+    struct virtio_vsock_options options = {
+        .guest_cid = WIRE_GUEST_CID, .connect_host = connect_host, .data = m};
     snprintf(d->name, sizeof(d->name), "vsock0");
     int rc = virtio_vsock_new(&options, m->loop, &d->device, err);
     if (rc == 0)
@@ -209,6 +211,7 @@ void monitor_devices_free(struct monitor *m)
         virtio_device_free(pv_take_ptr(d->device));
         disk_close(pv_take_ptr(d->disk));
         net_link_free(pv_take_ptr(d->link));
+        d->fence = NULL;
         monitor_volumes_free(d);
     }
     m->num_devices = 0;

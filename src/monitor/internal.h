@@ -21,6 +21,7 @@
 #include "virtio/device.h"
 #include "wire/machine.h"
 #include "wire/stream.h"
+#include "workload/grant.h"
 
 #include <stdbool.h>
 
@@ -44,6 +45,7 @@ enum monitor_phase {
     MONITOR_ENDED,    /* the guest kernel is gone */
 };
 
+struct monitor_audit;
 struct monitor_client;
 struct virtio_vhost_user;
 
@@ -59,6 +61,7 @@ struct monitor_device {
     struct net_link *link;            /* only net: what stands below the card */
     struct net_link *switch_link;     /* only net on a private network: one of those; borrowed */
     const struct wire_net *net;       /* only net; in the description */
+    struct net_link *fence;           /* only net: one of these links; borrowed */
     struct fs *fs;                    /* only fs */
     const struct wire_volume *volume; /* only fs; in the description */
     int folder_fd;                    /* only fs */
@@ -78,6 +81,11 @@ struct monitor {
     struct jail_cgroup *cgroup;
     struct jail_walls monitor_walls, limit_walls; /* the guest's are the engine's */
     bool started_as_root;
+
+    struct workload_grants grants;
+    struct monitor_audit *audit;
+    uint64_t vsock_denied; /* ports of the host that are not granted */
+    bool host_loopback;    /* the backends lead to the host's loopback, when that is granted */
 
     struct monitor_log *log;
     struct monitor_console *console;
@@ -176,6 +184,29 @@ int monitor_volumes_start(struct monitor *m, struct pv_error *err);
 /* False: a thread hangs in a folder; then nothing of it may be freed, nor the guest's memory. */
 bool monitor_volumes_stop(struct monitor_device *d);
 void monitor_volumes_free(struct monitor_device *d);
+
+/* grants.c: what the machine may reach. */
+int monitor_grants_read(struct monitor *m, struct pv_error *err);
+void monitor_grants_done(struct monitor *m);
+/* Whether a grant says host-loopback. */
+bool monitor_grants_have_loopback(const struct monitor *m);
+/* Whether the guest may connect to the host's port; a refusal is noted. */
+bool monitor_grants_may_vsock(struct monitor *m, uint32_t port);
+/* Puts a fence on the card's link; the fence is then the card's. On failure it has none. */
+int monitor_grants_fence(struct monitor *m, struct monitor_device *d, const uint8_t mac[6],
+                         struct pv_error *err);
+/* Adds "fence": grants, denials by rule and protocol, counters by card. */
+int monitor_grants_add_json(struct pv_json *o, const struct monitor *m);
+/* Changes of a running machine: see update.c. */
+int monitor_grants_check(struct monitor *m, const struct pv_json *request, struct pv_error *err);
+int monitor_grants_make(struct monitor *m, const struct pv_json *request, struct pv_json *reply,
+                        struct pv_error *err);
+int monitor_grants_make_revoke(struct monitor *m, const struct pv_json *request,
+                               struct pv_json *reply, struct pv_error *err);
+int monitor_grants_check_rate(struct monitor *m, const struct pv_json *request,
+                              struct pv_error *err);
+int monitor_grants_make_rate(struct monitor *m, const struct pv_json *request,
+                             struct pv_json *reply, struct pv_error *err);
 
 /* build.c: opens, creates and starts everything that the description names, and ends inside the
  * jail. On failure the process has to end; nothing outside it stays. */

@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "jail/monitor.h"
+#include "net/fence.h"
 #include "net/resolver.h"
 #include "net/switch.h"
 #include "net/table.h"
@@ -76,6 +77,7 @@ static int open_backend(struct monitor *m, const struct wire_net *spec,
     c->ports = ports;
     c->num_ports = spec->ports.count;
     c->bridge = spec->bridge;
+    c->host_loopback = m->host_loopback;
     return backend->open(c, m->loop, ret_link, err);
 }
 
@@ -124,6 +126,8 @@ int monitor_net_make(struct monitor *m, struct monitor_device *d, uint32_t index
         rc = open_switch(m, d, below, err);
     else if (rc == 0)
         d->link = below;
+    if (rc == 0)
+        rc = monitor_grants_fence(m, d, config.mac, err);
     if (rc < 0)
         return rc;
     struct virtio_net_options options = {.link = d->link};
@@ -131,11 +135,26 @@ int monitor_net_make(struct monitor *m, struct monitor_device *d, uint32_t index
     return virtio_net_new(&options, m->loop, &d->device, err);
 }
 
+/* Whom the guest asks for names: our own DNS, on its network or in the place of the host's. */
+static int tell_nameservers(struct monitor *m)
+{
+    struct wire_setup *setup = &m->spec.setup;
+    const struct pv_strv *own = &m->spec.nets[0].dns;
+    const struct pv_strv *list = own->count ? own : &m->spec.nameservers;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < list->count; i++)
+        if ((own->count || !net_resolver_is_local(list->items[i])) &&
+            setup->nameservers.count < WIRE_SETUP_NAMESERVERS_MAX)
+            rc = pv_strv_add(&setup->nameservers, list->items[i]);
+    return rc;
+}
+
 /* The host's file must be read while it can be: before the jail closes. */
 int monitor_net_resolve(struct monitor *m, struct pv_error *err)
 {
     struct wire_setup *setup = &m->spec.setup;
     pv_auto(pv_strv) struct pv_strv servers = {0}, searches = {0};
+    m->host_loopback = monitor_grants_have_loopback(m);
     if (m->spec.num_nets == 0)
         return 0;
     int rc = net_resolver_read(NET_RESOLVER_FILE, &servers, &searches, err);
@@ -146,10 +165,8 @@ int monitor_net_resolve(struct monitor *m, struct pv_error *err)
         rc = pv_strv_copy(&m->spec.nameservers, &servers);
     if (rc == 0 && setup->searches.count == 0)
         rc = pv_strv_copy(&setup->searches, &searches);
-    for (size_t i = 0; rc == 0 && i < m->spec.nameservers.count; i++)
-        if (!net_resolver_is_local(m->spec.nameservers.items[i]) &&
-            setup->nameservers.count < WIRE_SETUP_NAMESERVERS_MAX)
-            rc = pv_strv_add(&setup->nameservers, m->spec.nameservers.items[i]);
+    if (rc == 0)
+        rc = tell_nameservers(m);
     return rc < 0 ? pv_error_set(err, ENOMEM, "name servers: out of memory") : 0;
 }
 
@@ -190,7 +207,8 @@ bool monitor_net_needs_host(const struct monitor *m)
 {
     for (uint32_t i = 0; i < m->spec.num_nets; i++) {
         const struct net_backend *backend = find_backend(&m->spec.nets[i]);
-        if (backend && backend->keeps_network)
+        /* Our DNS asks the host's name servers. */
+        if (backend && (backend->keeps_network || m->spec.nameservers.count))
             return true;
     }
     return false;
@@ -199,6 +217,9 @@ bool monitor_net_needs_host(const struct monitor *m)
 int monitor_net_allow(const struct monitor *m, struct jail_filter *filter, struct pv_error *err)
 {
     int rc = 0;
+    for (const struct net_fence_syscall *s = net_fence_syscalls;
+         m->spec.num_nets && s->name && rc == 0; s++)
+        rc = jail_filter_allow_name(filter, s->name, s->reason, err);
     for (uint32_t i = 0; i < m->spec.num_nets; i++) {
         const struct net_backend *backend = find_backend(&m->spec.nets[i]);
         for (const struct net_syscall *s = backend ? backend->syscalls : NULL;

@@ -99,6 +99,9 @@ static const struct change changes[] = {
     {"cpu_milli", check_cpu, make_cpu},
     {"disk_rates", monitor_disks_check_rates, monitor_disks_make_rates},
     {"disk_sizes", monitor_disks_check_sizes, monitor_disks_make_sizes},
+    {"revoke", monitor_grants_check, monitor_grants_make_revoke},
+    {"grant", monitor_grants_check, monitor_grants_make},
+    {"net_rate", monitor_grants_check_rate, monitor_grants_make_rate},
 };
 
 struct check {

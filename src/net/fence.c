@@ -213,12 +213,11 @@ static void say(void *data, const uint8_t *frame, size_t len)
 static void set_bucket(struct net_fence *f, struct fence_bucket *b)
 {
     const struct net_fence_rate *r = &f->o.rate;
-    uint64_t burst = r->burst_bytes ? r->burst_bytes : r->bytes_per_second / 10;
+    uint64_t burst = r->bytes.burst ? r->bytes.burst : r->bytes.per_second / 10;
+    uint64_t frames = r->frames.burst ? r->frames.burst : r->frames.per_second / 10;
     uint64_t now = f->o.now();
-    burst = PV_MAX(burst, (uint64_t)NET_FRAME_MAX);
-    uint64_t frames = PV_MAX(r->frames_per_second / 10, (uint64_t)1);
-    pv_rate_change(&b->bytes, r->bytes_per_second, burst, now);
-    pv_rate_change(&b->frames, r->frames_per_second, frames, now);
+    pv_rate_change(&b->bytes, r->bytes.per_second, PV_MAX(burst, (uint64_t)NET_FRAME_MAX), now);
+    pv_rate_change(&b->frames, r->frames.per_second, PV_MAX(frames, (uint64_t)1), now);
 }
 
 /* Whether a frame has to wait; then the timer says when it can come again. */

@@ -16,6 +16,7 @@
 #define NET_FENCE_H
 
 #include "base/loop.h"
+#include "base/rate.h"
 #include "net/link.h"
 #include "net/policy.h"
 #include "net/upstream.h"
@@ -42,10 +43,10 @@ struct net_denial {
     const char *name; /* the name asked for, or one under which the address was told; or NULL */
 };
 
-/* Zero: no limit. The same for each direction, each with a bucket of its own. */
+/* Zero: no limit. The same for each direction, each with buckets of its own. Without a burst, what
+ * a tenth of a second brings may come at once; in bytes at least one frame of 64 KiB. */
 struct net_fence_rate {
-    uint64_t bytes_per_second, frames_per_second;
-    uint64_t burst_bytes; /* 0: what a tenth of a second brings, at least a frame of 64 KiB */
+    struct pv_rate_limit bytes, frames;
 };
 
 struct net_fence_options {

@@ -27,6 +27,7 @@ struct net_config {
     const struct workload_port *ports; /* to be led to the guest */
     size_t num_ports;
     const char *bridge; /* to be added to; NULL: none */
+    bool host_loopback; /* the gateway's address leads to the host's loopback */
 };
 
 struct net_backend {

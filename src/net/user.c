@@ -21,7 +21,6 @@
 
 #include "base/clock.h"
 #include "net/offload.h"
-#include "net/port_owner.h"
 #include "net/user_datagrams.h"
 
 #include <errno.h>
@@ -471,7 +470,7 @@ static int start_slirp(struct user *u, const struct net_config *c, struct pv_err
         .vnameserver6 = c->dns6,
         .if_mtu = NET_MTU_MAX,
         .if_mru = NET_MTU_MAX,
-        .disable_host_loopback = true,
+        .disable_host_loopback = !c->host_loopback,
         .disable_dns = true, /* who answers names stands above */
         .disable_dhcp = true,
     };
@@ -488,14 +487,12 @@ static int refuse_port(const struct workload_port *port, int code, struct pv_err
 {
     pv_auto_free char *text = workload_port_text(port);
     const char *shown = text ? text : "?";
-    char owner[128];
     switch (code) {
     case EADDRINUSE:
         return pv_error_set(err, code,
-                            "publish %s: port %u of the host is in use%s: choose another port, or "
-                            "end who has it",
-                            shown, port->host_port,
-                            net_port_owner(port->udp, port->host_port, owner, sizeof(owner)));
+                            "publish %s: port %u of the host is in use: choose another, or end who "
+                            "has it",
+                            shown, port->host_port);
     case EACCES:
         return pv_error_set(err, code,
                             "publish %s: only root may use port %u of this host: choose one from "

@@ -48,6 +48,7 @@ void wire_machine_done(struct wire_machine *m)
         pv_strv_done(&m->nets[i].ports);
     }
     pv_strv_done(&m->nameservers);
+    pv_strv_done(&m->grants);
     wire_volumes_done(&m->volumes);
     wire_setup_done(&m->setup);
     wire_process_done(&m->process);
@@ -266,6 +267,36 @@ static int read_nets(const struct pv_json *json, struct wire_machine *m, struct 
     return rc;
 }
 
+int wire_machine_read_net_rate(const struct pv_json *json, struct wire_net_rate *rate,
+                               struct pv_error *err)
+{
+    static const char *const keys[] = {"bps", "bps_burst", "pps", "pps_burst"};
+    int rc = wire_check_keys(json, keys, PV_ARRAY_SIZE(keys), err);
+    if (rc == 0)
+        rc = pv_json_get_u64(json, "bps", 0, PV_RATE_MAX, &rate->bytes.per_second, err);
+    if (rc == 0)
+        rc = pv_json_get_u64(json, "bps_burst", 0, PV_RATE_MAX, &rate->bytes.burst, err);
+    if (rc == 0)
+        rc = pv_json_get_u64(json, "pps", 0, PV_RATE_MAX, &rate->frames.per_second, err);
+    if (rc == 0)
+        rc = pv_json_get_u64(json, "pps_burst", 0, PV_RATE_MAX, &rate->frames.burst, err);
+    return rc;
+}
+
+/* What a grant says is read by workload/; here it is short text. */
+static int read_fence(const struct pv_json *json, struct wire_machine *m, struct pv_error *err)
+{
+    int rc = pv_json_get_strv(json, "grants", &m->grants, err);
+    if (rc == 0 && m->grants.count > WIRE_MACHINE_GRANTS_MAX)
+        rc = pv_error_set(err, E2BIG, "'grants': more than %u", WIRE_MACHINE_GRANTS_MAX);
+    for (size_t i = 0; rc == 0 && i < m->grants.count; i++)
+        rc = wire_check_text("grants", m->grants.items[i], WIRE_MACHINE_GRANT_TEXT_MAX, false, err);
+    const struct pv_json *rate = pv_json_get(json, "net_rate");
+    if (rc == 0 && rate && wire_machine_read_net_rate(rate, &m->net_rate, err) < 0)
+        rc = pv_error_prefix(err, "'net_rate'");
+    return rc;
+}
+
 static int need_object(const struct pv_json *json, const char *key, const struct pv_json **ret,
                        struct pv_error *err)
 {
@@ -367,6 +398,8 @@ static int read_fields(const struct pv_json *json, struct wire_machine *m, struc
         "stdin_open",
         "nets",
         "nameservers",
+        "grants",
+        "net_rate",
         "volumes",
     };
     int rc = wire_check_keys(json, keys, PV_ARRAY_SIZE(keys), err);
@@ -380,6 +413,8 @@ static int read_fields(const struct pv_json *json, struct wire_machine *m, struc
         rc = read_disks(json, m, err);
     if (rc == 0)
         rc = read_nets(json, m, err);
+    if (rc == 0)
+        rc = read_fence(json, m, err);
     if (rc == 0)
         rc = wire_volumes_read(json, "volumes", &m->volumes, err);
     if (rc == 0)
@@ -460,6 +495,25 @@ static int add_nets(struct pv_json *json, const struct wire_machine *m)
     return pv_json_add(json, "nets", nets);
 }
 
+int wire_machine_add_net_rate(struct pv_json *json, const struct wire_net_rate *r)
+{
+    if ((r->bytes.per_second && pv_json_add_u64(json, "bps", r->bytes.per_second) < 0) ||
+        (r->bytes.burst && pv_json_add_u64(json, "bps_burst", r->bytes.burst) < 0) ||
+        (r->frames.per_second && pv_json_add_u64(json, "pps", r->frames.per_second) < 0) ||
+        (r->frames.burst && pv_json_add_u64(json, "pps_burst", r->frames.burst) < 0))
+        return -ENOMEM;
+    return 0;
+}
+
+static int add_fence(struct pv_json *json, const struct wire_machine *m)
+{
+    struct pv_json *rate = pv_json_new_object();
+    int rc = pv_json_add(json, "net_rate", rate);
+    if (rc == 0)
+        rc = wire_machine_add_net_rate(rate, &m->net_rate);
+    return rc == 0 ? pv_json_add_strv(json, "grants", &m->grants) : rc;
+}
+
 static int add_strings(struct pv_json *json, const struct wire_machine *m)
 {
     if (pv_json_add_string(json, "id", m->id) < 0 ||
@@ -494,7 +548,7 @@ struct pv_json *wire_machine_write(const struct wire_machine *m)
     pv_auto(pv_json) struct pv_json *json = pv_json_new_object();
     if (!json || add_strings(json, m) < 0 || add_numbers(json, m) < 0 || add_disks(json, m) < 0 ||
         add_nets(json, m) < 0 || pv_json_add_strv(json, "nameservers", &m->nameservers) < 0 ||
-        wire_volumes_write(json, "volumes", &m->volumes) < 0 ||
+        add_fence(json, m) < 0 || wire_volumes_write(json, "volumes", &m->volumes) < 0 ||
         pv_json_add(json, "setup", wire_setup_write(&m->setup)) < 0 ||
         pv_json_add(json, "process", wire_process_write(&m->process)) < 0)
         return NULL;

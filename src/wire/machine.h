@@ -19,6 +19,8 @@
 #define WIRE_MACHINE_MEMORY_MIN (64ull << 20)
 #define WIRE_MACHINE_MEMORY_MAX (1ull << 40)
 #define WIRE_MACHINE_PORTS_MAX 1024
+#define WIRE_MACHINE_GRANTS_MAX 1024
+#define WIRE_MACHINE_GRANT_TEXT_MAX 300
 #define WIRE_MACHINE_CMDLINE_MAX 2048
 #define WIRE_MACHINE_LOG_MIN (64ull << 10)
 #define WIRE_MACHINE_LOG_DEFAULT (64ull << 20)
@@ -45,6 +47,11 @@ struct wire_net {
     uint32_t number;
 };
 
+/* The same for each direction. */
+struct wire_net_rate {
+    struct pv_rate_limit bytes, frames;
+};
+
 struct wire_machine {
     char *id;                  /* 64 lower-case hex digits */
     char *name;                /* pv_str_is_name */
@@ -60,6 +67,8 @@ struct wire_machine {
     struct wire_net nets[WIRE_SETUP_NETS_MAX]; /* eth0, eth1, ... */
     uint32_t num_nets;
     struct pv_strv nameservers; /* whom our DNS asks; empty: those of the host */
+    struct pv_strv grants;      /* workload_grant_parse reads them, or "none"; empty: no grants */
+    struct wire_net_rate net_rate;
     struct wire_volumes volumes;
     struct wire_setup setup;
     struct wire_process process; /* the main process */
@@ -78,6 +87,10 @@ void wire_machine_done(struct wire_machine *m);
 /* The rates of a disk: "bps", "bps_burst", "iops", "iops_burst". What is missing stays. */
 int wire_disk_read_rate(const struct pv_json *json, struct wire_disk *disk, struct pv_error *err);
 int wire_disk_add_rate(struct pv_json *json, const struct wire_disk *disk); /* 0 or -ENOMEM */
+/* The rates of the network: "bps", "bps_burst", "pps", "pps_burst". What is missing stays. */
+int wire_machine_read_net_rate(const struct pv_json *json, struct wire_net_rate *rate,
+                               struct pv_error *err);
+int wire_machine_add_net_rate(struct pv_json *json, const struct wire_net_rate *rate);
 /* Reads and validates; unknown keys are refused by name. On failure *m is left done. */
 int wire_machine_read(const struct pv_json *json, struct wire_machine *m, struct pv_error *err);
 /* The machine as JSON, with keys named as the fields; the caller frees. NULL when out of memory.

@@ -34,6 +34,7 @@ void workload_spec_done(struct workload_spec *spec)
     free(spec->name);
     free(spec->isolation);
     workload_network_done(&spec->network);
+    pv_strv_done(&spec->grants);
     free(spec->kernel);
     free(spec->kernel_args);
     workload_disks_done(&spec->disks);

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/str.h"
 #include "workload/disk.h"
+#include "workload/net_rate.h"
 #include "workload/network.h"
 #include "workload/resources.h"
 #include "workload/volume.h"
@@ -35,6 +36,8 @@ struct workload_spec {
     struct workload_resources resources;
     struct workload_disks disks;
     struct workload_network network;
+    struct pv_strv grants; /* in canonical form, or "none"; empty: no grants */
+    struct workload_net_rate net_rate;
     struct workload_volumes volumes;
     char *kernel;              /* absolute path of another guest kernel; NULL: our own */
     char *kernel_args;         /* added to the guest kernel's command line; NULL: nothing */

@@ -299,15 +299,13 @@ class Published(NetworkTest):
         self.serve('8084:7000', name='one')
         result = self.run_in('/bin/true', flags=['-p', '8084:7000'], rc=125)
         self.assertIn('in use', result.errors)
-        if ROOT:  # others cannot look into a jailed monitor
-            self.assertIn('by paravane-monitor one (process', result.errors)
         self.serve('8085:7000', name='two')
         self.assertEqual(self.ask('127.0.0.1', 8084), b'hello')
         self.assertEqual(self.ask('127.0.0.1', 8085), b'hello')
 
     @unittest.skipIf(ROOT, 'for a plain user: root may use every port')
     def test_low_ports_are_roots(self):
-        result = self.run_in('/bin/true', flags=['-p', '80:80'], rc=125)
+        result = self.run_in('/bin/true', flags=['-p', '20:80'], rc=125)
         self.assertIn('root', result.errors)
 
     def test_a_killed_monitor_frees_its_ports(self):

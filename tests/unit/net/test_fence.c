@@ -364,7 +364,7 @@ static void test_own_frames_are_bounded(void **state)
 static void test_rate_of_frames(void **state)
 {
     struct fixture *f = *state;
-    f->options.rate.frames_per_second = 20; /* two at once */
+    f->options.rate.frames.per_second = 20; /* two at once */
     assert_int_equal(fixture_udp(f, "192.0.2.1", 1), 0);
     assert_int_equal(fixture_udp(f, "192.0.2.1", 1), 0);
     assert_int_equal(fixture_udp(f, "192.0.2.1", 1), -EAGAIN);
@@ -390,7 +390,7 @@ static void test_rate_of_bytes(void **state)
 {
     struct fixture *f = *state;
     unsigned sent = 0;
-    f->options.rate = (struct net_fence_rate){.bytes_per_second = 1000, .burst_bytes = 1};
+    f->options.rate = (struct net_fence_rate){.bytes = {.per_second = 1000, .burst = 1}};
     while (fixture_udp(f, "192.0.2.1", 1) == 0 && sent < 100000)
         sent++;
     /* The burst is never less than one long frame. */
