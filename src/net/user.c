@@ -21,6 +21,7 @@
 
 #include "base/clock.h"
 #include "net/offload.h"
+#include "net/port_owner.h"
 #include "net/user_datagrams.h"
 
 #include <errno.h>
@@ -487,12 +488,14 @@ static int refuse_port(const struct workload_port *port, int code, struct pv_err
 {
     pv_auto_free char *text = workload_port_text(port);
     const char *shown = text ? text : "?";
+    char owner[128];
     switch (code) {
     case EADDRINUSE:
         return pv_error_set(err, code,
-                            "publish %s: port %u of the host is in use: choose another, or end who "
-                            "has it",
-                            shown, port->host_port);
+                            "publish %s: port %u of the host is in use%s: choose another port, or "
+                            "end who has it",
+                            shown, port->host_port,
+                            net_port_owner(port->udp, port->host_port, owner, sizeof(owner)));
     case EACCES:
         return pv_error_set(err, code,
                             "publish %s: only root may use port %u of this host: choose one from "

@@ -299,6 +299,8 @@ class Published(NetworkTest):
         self.serve('8084:7000', name='one')
         result = self.run_in('/bin/true', flags=['-p', '8084:7000'], rc=125)
         self.assertIn('in use', result.errors)
+        if ROOT:  # others cannot look into a jailed monitor
+            self.assertIn('by paravane-monitor one (process', result.errors)
         self.serve('8085:7000', name='two')
         self.assertEqual(self.ask('127.0.0.1', 8084), b'hello')
         self.assertEqual(self.ask('127.0.0.1', 8085), b'hello')

@@ -10,8 +10,10 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/if_ether.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 struct fixture {
     struct pv_loop *loop;
@@ -201,7 +203,10 @@ static void test_a_port_that_is_taken_is_refused_with_a_way_out(void **state)
         struct net_config c = config_of(&port, 1);
         struct net_link *link;
         assert_int_equal(net_backend_find("user")->open(&c, f->loop, &link, &err), -EADDRINUSE);
-        assert_non_null(strstr(err.text, "in use"));
+        assert_non_null(strstr(err.text, "in use by "));
+        char me[32];
+        snprintf(me, sizeof(me), "(process %d)", (int)getpid());
+        assert_non_null(strstr(err.text, me));
     }
 }
 
