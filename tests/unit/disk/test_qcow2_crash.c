@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -49,14 +50,15 @@ struct call {
     int kind;
     uint64_t offset, bytes;
     uint8_t *data;
-    uint32_t *flushed; /* CALL_SYNC: what had been flushed before it */
 };
 
+/* Calls are made and recorded under the mutex: in the order in which they happen. */
 static struct {
     bool on;
     struct call *calls;
     size_t num, cap;
-} recorder;
+    pthread_mutex_t mutex;
+} recorder = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 static struct call *record_call(int kind, uint64_t offset, uint64_t bytes)
 {
@@ -68,15 +70,19 @@ static struct call *record_call(int kind, uint64_t offset, uint64_t bytes)
     return &recorder.calls[recorder.num++];
 }
 
-/* These take the place of the C library's in this program. The disk has no thread here. */
+/* These take the place of the C library's in this program. */
 ssize_t pwritev(int fd, const struct iovec *iov, int num, off_t offset)
 {
+    if (!recorder.on)
+        return syscall(SYS_pwritev, fd, iov, num, offset, 0);
+    pthread_mutex_lock(&recorder.mutex);
     ssize_t n = syscall(SYS_pwritev, fd, iov, num, offset, 0);
-    if (n <= 0 || !recorder.on)
-        return n;
-    struct call *c = record_call(CALL_WRITE, (uint64_t)offset, (uint64_t)n);
-    c->data = malloc((size_t)n);
-    assert_int_equal(pread(fd, c->data, (size_t)n, offset), n);
+    if (n > 0) {
+        struct call *c = record_call(CALL_WRITE, (uint64_t)offset, (uint64_t)n);
+        c->data = malloc((size_t)n);
+        assert_int_equal(pread(fd, c->data, (size_t)n, offset), n);
+    }
+    pthread_mutex_unlock(&recorder.mutex);
     return n;
 }
 
@@ -88,19 +94,22 @@ ssize_t pwritev2(int fd, const struct iovec *iov, int num, off_t offset, int fla
 
 int fallocate(int fd, int mode, off_t offset, off_t bytes)
 {
+    pthread_mutex_lock(&recorder.mutex);
     int rc = (int)syscall(SYS_fallocate, fd, mode, offset, bytes);
     if (rc == 0 && recorder.on)
         record_call(CALL_PUNCH, (uint64_t)offset, (uint64_t)bytes);
+    pthread_mutex_unlock(&recorder.mutex);
     return rc;
 }
 
 int fdatasync(int fd)
 {
-    if (recorder.on) {
-        record_call(CALL_SYNC, 0, 0);
-        return 0;
-    }
-    return (int)syscall(SYS_fdatasync, fd);
+    if (!recorder.on)
+        return (int)syscall(SYS_fdatasync, fd);
+    pthread_mutex_lock(&recorder.mutex);
+    record_call(CALL_SYNC, 0, 0);
+    pthread_mutex_unlock(&recorder.mutex);
+    return 0;
 }
 
 /* -- writing -- */
@@ -154,6 +163,140 @@ static void work(struct disk *disk, struct record *r, uint64_t seed, unsigned op
             r->flushed[s] = r->unknown[s] ? 0 : r->submitted[s];
         r->operations++;
     }
+}
+
+/* -- writing side by side -- */
+
+#define SLOTS 8u
+#define SLOT_SECTORS (SECTORS / SLOTS - 3u) /* so that clusters have two of them */
+#define FLUSHES_MAX 256u
+
+struct slot {
+    struct disk_request r;
+    struct iovec iov;
+    struct side_by_side *all;
+    uint32_t first, num; /* sectors under way */
+    uint8_t buf[16 * 512];
+    uint32_t before[SECTORS]; /* what was completed when the flush was submitted */
+};
+
+struct side_by_side {
+    struct disk *disk;
+    struct pv_loop *loop;
+    struct record *record;
+    uint64_t seed;
+    unsigned left, under_way;
+    uint32_t completed[SECTORS];
+    struct slot slots[SLOTS];
+    /* Each flush: what it made durable, and how many calls had been recorded by then. */
+    uint32_t (*flushed)[SECTORS];
+    size_t *positions, num_flushes;
+};
+
+static void start_one(struct slot *s);
+
+/* From here on, this has to be there. */
+static void note_flushed(struct side_by_side *a)
+{
+    if (!a->flushed)
+        return;
+    assert_true(a->num_flushes < FLUSHES_MAX);
+    pthread_mutex_lock(&recorder.mutex);
+    a->positions[a->num_flushes] = recorder.num;
+    pthread_mutex_unlock(&recorder.mutex);
+    memcpy(a->flushed[a->num_flushes++], a->record->flushed, sizeof(*a->flushed));
+}
+
+/* From now on it may be anything up to what was written, until it is written and flushed again. */
+static void forget(struct side_by_side *a, uint32_t first, uint32_t num)
+{
+    for (uint32_t i = first; i < first + num; i++) {
+        a->completed[i] = a->record->flushed[i] = 0;
+        for (unsigned j = 0; j < SLOTS; j++)
+            a->slots[j].before[i] = 0;
+    }
+    note_flushed(a);
+}
+
+static void on_done(struct disk_request *request)
+{
+    struct slot *s = PV_CONTAINER_OF(request, struct slot, r);
+    struct side_by_side *a = s->all;
+    assert_int_equal(request->result, 0);
+    a->record->operations++;
+    a->under_way--;
+    for (uint32_t i = s->first; i < s->first + s->num && request->op == DISK_WRITE; i++)
+        a->completed[i] = a->record->submitted[i];
+    if (request->op == DISK_FLUSH) {
+        for (uint32_t i = 0; i < SECTORS; i++)
+            a->record->flushed[i] = PV_MAX(a->record->flushed[i], s->before[i]);
+        note_flushed(a);
+    }
+    start_one(s);
+    if (a->under_way == 0)
+        pv_loop_stop(a->loop, 0);
+}
+
+/* Each slot has sectors of its own, so that versions come in order. */
+static void start_one(struct slot *s)
+{
+    struct side_by_side *a = s->all;
+    uint32_t slot = (uint32_t)(s - a->slots);
+    if (a->left == 0)
+        return;
+    a->left--;
+    a->under_way++;
+    s->r = (struct disk_request){.op = DISK_FLUSH, .done = on_done};
+    s->num = 0;
+    unsigned what = image_random(&a->seed) % 16;
+    if (what == 0) {
+        memcpy(s->before, a->completed, sizeof(s->before));
+    } else if (what == 1) {
+        s->num = 1 + image_random(&a->seed) % (SLOT_SECTORS - 1);
+        s->first = slot * SLOT_SECTORS + image_random(&a->seed) % (SLOT_SECTORS - s->num);
+        s->r.op = image_random(&a->seed) % 2 ? DISK_UNMAP_ZEROES : DISK_DISCARD;
+        s->r.offset = s->first * 512ull;
+        s->r.bytes = s->num * 512ull;
+        forget(a, s->first, s->num);
+    } else {
+        s->num = 1 + image_random(&a->seed) % 16;
+        s->first = slot * SLOT_SECTORS + image_random(&a->seed) % (SLOT_SECTORS - s->num);
+        for (uint32_t i = 0; i < s->num; i++)
+            stamp(s->buf + i * 512, s->first + i, ++a->record->submitted[s->first + i]);
+        s->iov = (struct iovec){s->buf, s->num * 512};
+        s->r.op = DISK_WRITE;
+        s->r.offset = s->first * 512ull;
+        s->r.bytes = s->num * 512ull;
+        s->r.iov = &s->iov;
+        s->r.num_iov = 1;
+    }
+    int rc = disk_submit(a->disk, &s->r);
+    assert_true(rc >= 0);
+    if (rc == 1)
+        on_done(&s->r);
+}
+
+static struct side_by_side *new_side_by_side(struct disk *disk, struct record *r, uint64_t seed,
+                                             unsigned operations)
+{
+    struct side_by_side *a = calloc(1, sizeof(*a));
+    a->disk = disk;
+    a->record = r;
+    a->seed = seed;
+    a->left = operations;
+    a->loop = pv_loop_new();
+    assert_int_equal(disk_start(disk, a->loop, NULL), 0);
+    for (unsigned i = 0; i < SLOTS; i++)
+        a->slots[i].all = a;
+    return a;
+}
+
+static void run_side_by_side(struct side_by_side *a)
+{
+    for (unsigned i = 0; i < SLOTS; i++)
+        start_one(&a->slots[i]);
+    if (a->under_way)
+        assert_int_equal(pv_loop_run(a->loop), 0);
 }
 
 /* -- judging -- */
@@ -215,11 +358,24 @@ static struct record *new_record(void)
 static void write_for_ever(struct record *r, uint64_t seed)
 {
     struct disk *disk;
-    const struct disk_options options = {.format = "qcow2", .no_io_uring = true};
+    const struct disk_options options = {.format = "qcow2", .no_io_uring = seed % 4 == 1};
     if (disk_open("i", &options, &disk, NULL) < 0)
         _exit(1);
+    if (seed % 2) { /* by threads or a ring */
+        run_side_by_side(new_side_by_side(disk, r, seed, UINT32_MAX));
+        _exit(1);
+    }
     for (;;)
         work(disk, r, seed++, 100);
+}
+
+/* The ring of a killed process holds its files a little longer: we wait for that, qemu-img not. */
+static void wait_for_the_dead(void)
+{
+    struct disk *disk;
+    const struct disk_options options = {.format = "raw"};
+    assert_int_equal(disk_open("i", &options, &disk, NULL), 0);
+    disk_close(disk);
 }
 
 static void test_killed(void **state)
@@ -246,6 +402,7 @@ static void test_killed(void **state)
         }
         assert_int_equal(kill(pid, SIGKILL), 0);
         assert_int_equal(waitpid(pid, NULL, 0), pid);
+        wait_for_the_dead();
         check_image(r, r->flushed, "i");
         memset(r->flushed, 0, sizeof(r->flushed)); /* a new life begins with what there is */
         memset(r->unknown, true, sizeof(r->unknown));
@@ -284,6 +441,51 @@ static void fail_power_at(size_t point, uint64_t seed)
     close(fd);
 }
 
+/* Lets the power fail at random points of what was recorded. */
+static void judge_points(const struct record *r, const size_t *positions,
+                         uint32_t (*flushed)[SECTORS], size_t num_flushes, uint64_t seed)
+{
+    for (unsigned i = 0; i < POINTS / PV_ARRAY_SIZE(makes); i++) {
+        static const uint32_t nothing[SECTORS];
+        const uint32_t *least = nothing;
+        size_t point = image_random(&seed) % (recorder.num + 1);
+        for (size_t n = 0; n < num_flushes && positions[n] <= point; n++)
+            least = flushed[n];
+        fail_power_at(point, seed);
+        check_image(r, least, "p");
+    }
+    for (size_t i = 0; i < recorder.num; i++)
+        free(recorder.calls[i].data);
+    recorder.num = 0;
+}
+
+static void test_power_fails_side_by_side(void **state)
+{
+    if (!*(char *)*state)
+        skip();
+    struct record *r = new_record();
+    const struct disk_options options = {.format = "qcow2", .no_io_uring = true};
+    for (size_t kind = 0; kind < PV_ARRAY_SIZE(makes); kind++) {
+        struct disk *disk;
+        memset(r, 0, sizeof(*r));
+        assert_int_equal(image_shell("rm -f i b; %s; cp i before", makes[kind]), 0);
+        assert_int_equal(disk_open("i", &options, &disk, NULL), 0);
+        struct side_by_side *a = new_side_by_side(disk, r, kind + 100, 400);
+        a->flushed = calloc(FLUSHES_MAX, sizeof(*a->flushed));
+        a->positions = calloc(FLUSHES_MAX, sizeof(*a->positions));
+        recorder.on = true;
+        run_side_by_side(a);
+        disk_close(disk);
+        recorder.on = false;
+        judge_points(r, a->positions, a->flushed, a->num_flushes, kind);
+        pv_loop_free(a->loop);
+        free(a->flushed);
+        free(a->positions);
+        free(a);
+    }
+    munmap(r, sizeof(*r));
+}
+
 static void test_power_fails(void **state)
 {
     if (!*(char *)*state)
@@ -308,21 +510,9 @@ static void test_power_fails(void **state)
         }
         disk_close(disk);
         recorder.on = false;
-        for (unsigned i = 0; i < POINTS / PV_ARRAY_SIZE(makes); i++) {
-            static const uint32_t nothing[SECTORS];
-            const uint32_t *least = nothing;
-            size_t point = image_random(&seed) % (recorder.num + 1);
-            for (size_t n = 0; n < num_flushes && flushes[n] <= point; n++)
-                least = flushed[n];
-            fail_power_at(point, seed);
-            check_image(r, least, "p");
-        }
-        for (size_t i = 0; i < recorder.num; i++)
-            free(recorder.calls[i].data);
-        recorder.num = 0;
+        judge_points(r, flushes, flushed, num_flushes, seed);
         free(flushed);
     }
-    free(recorder.calls);
     munmap(r, sizeof(*r));
 }
 
@@ -331,6 +521,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_killed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_power_fails, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_power_fails_side_by_side, set_up, tear_down),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int rc = cmocka_run_group_tests(tests, NULL, NULL);
+    free(recorder.calls);
+    return rc;
 }
