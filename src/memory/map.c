@@ -27,8 +27,7 @@ int memory_map_add(struct memory_map *map, gpa_t start, uint64_t size, uint64_t 
 {
     if (size == 0 || size - 1 > UINT64_MAX - start.addr) /* the last byte must have an address */
         return -EINVAL;
-    void *base = memory_at(map->memory, offset, size);
-    if (!base)
+    if (!memory_at_reserved(map->memory, offset, size))
         return -EINVAL;
     for (unsigned i = 0; i < map->num_regions; i++)
         if (overlaps(&map->regions[i], start, size))
@@ -37,24 +36,26 @@ int memory_map_add(struct memory_map *map, gpa_t start, uint64_t size, uint64_t 
         return -E2BIG;
 
     map->regions[map->num_regions++] =
-        (struct memory_region){.start = start, .size = size, .offset = offset, .base = base};
+        (struct memory_region){.start = start, .size = size, .offset = offset};
     return 0;
 }
 
-static void *region_at(const struct memory_region *r, gpa_t gpa, uint64_t len)
+/* A region may reach to where the memory may grow, a slice only to where it has grown. */
+static void *region_at(const struct memory *memory, const struct memory_region *r, gpa_t gpa,
+                       uint64_t len)
 {
     if (gpa.addr < r->start.addr)
         return NULL;
     uint64_t offset = gpa.addr - r->start.addr;
     if (offset >= r->size || len > r->size - offset)
         return NULL;
-    return r->base + offset;
+    return memory_at(memory, r->offset + offset, len);
 }
 
 void *memory_map_at(const struct memory_map *map, gpa_t gpa, uint64_t len)
 {
     for (unsigned i = 0; i < map->num_regions; i++) {
-        void *bytes = region_at(&map->regions[i], gpa, len);
+        void *bytes = region_at(map->memory, &map->regions[i], gpa, len);
         if (bytes)
             return bytes;
     }

@@ -16,7 +16,6 @@ struct memory_region {
     gpa_t start;
     uint64_t size;   /* > 0; start + size does not wrap */
     uint64_t offset; /* into the memfd */
-    uint8_t *base;   /* borrowed: where the first byte is mapped */
 };
 
 struct memory_map {
@@ -28,10 +27,11 @@ struct memory_map {
 /* An empty map over `memory`, which must outlive it. */
 void memory_map_init(struct memory_map *map, const struct memory *memory);
 /* Adds a region. Returns 0, or without any change: -EINVAL for size 0, for an address range that
- * wraps or for a slice outside of the memory, -EEXIST when guest addresses overlap a region that
- * is there, -E2BIG when the map is full. */
+ * wraps or for a slice outside of what the memory may grow to, -EEXIST when guest addresses overlap
+ * a region that is there, -E2BIG when the map is full. */
 int memory_map_add(struct memory_map *map, gpa_t start, uint64_t size, uint64_t offset);
-/* The len bytes at guest address gpa, which must lie in one region; NULL when they do not.
+/* The len bytes at guest address gpa, which must lie in one region and in the memory as it is now;
+ * NULL when they do not.
  * Borrowed, valid as long as the memory. The bytes may change at any time. */
 void *memory_map_at(const struct memory_map *map, gpa_t gpa, uint64_t len);
 

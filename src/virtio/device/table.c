@@ -4,9 +4,11 @@
  */
 #include "virtio/device.h"
 
+#include "virtio/device/balloon.h"
 #include "virtio/device/blk.h"
 #include "virtio/device/console.h"
 #include "virtio/device/fs.h"
+#include "virtio/device/mem.h"
 #include "virtio/device/net.h"
 #include "virtio/device/rng.h"
 #include "virtio/device/vsock.h"
@@ -14,13 +16,9 @@
 #include <string.h>
 
 const struct virtio_device_class *const virtio_device_classes[] = {
-    &virtio_blk_class,
-    &virtio_console_class,
-    &virtio_net_class,
-    &virtio_fs_class,
-    &virtio_rng_class,
-    &virtio_vsock_class,
-    NULL,
+    &virtio_balloon_class, &virtio_blk_class,   &virtio_console_class,
+    &virtio_mem_class,     &virtio_net_class,   &virtio_fs_class,
+    &virtio_rng_class,     &virtio_vsock_class, NULL,
 };
 
 const struct virtio_device_class *virtio_device_class_find(const char *name)

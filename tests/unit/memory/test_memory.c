@@ -107,6 +107,50 @@ static void test_use_is_counted_and_given_back(void **state)
     assert_int_equal(*(uint8_t *)memory_at(m, 0, 1), 0);
 }
 
+static void test_growing(void **state)
+{
+    struct memory *m = NULL;
+    assert_int_equal(memory_new_growing(SIZE, SIZE - PAGE, &m, NULL), -EINVAL);
+    assert_int_equal(memory_new_growing(SIZE, SIZE + 1, &m, NULL), -EINVAL);
+    assert_int_equal(memory_new_growing(SIZE, 4 * SIZE, &m, NULL), 0);
+    assert_int_equal(fcntl(memory_get_fd(m), F_ADD_SEALS, F_SEAL_WRITE), -1);
+    assert_int_equal(ftruncate(memory_get_fd(m), 0), -1);
+    assert_null(memory_at(m, SIZE, 1));
+    assert_non_null(memory_at_reserved(m, SIZE, 3 * SIZE));
+    assert_null(memory_at_reserved(m, SIZE, 3 * SIZE + 1));
+    uint8_t *first = memory_at(m, 0, SIZE);
+    assert_int_equal(memory_grow(m, 2 * SIZE, NULL), 0);
+    assert_int_equal(memory_get_size(m), 2 * SIZE);
+    assert_int_equal(memory_get_max(m), 4 * SIZE);
+    uint8_t *second = memory_at(m, SIZE, SIZE);
+    assert_ptr_equal(second, first + SIZE);
+    memset(second, 1, SIZE);
+    assert_null(memory_at(m, 2 * SIZE, 1));
+    assert_int_equal(memory_grow(m, SIZE, NULL), 0); /* never shrinks */
+    assert_int_equal(memory_get_size(m), 2 * SIZE);
+    assert_int_equal(memory_grow(m, 4 * SIZE + PAGE, NULL), -ERANGE);
+    memory_free(m);
+}
+
+static void test_discard_takes_whole_pages(void **state)
+{
+    const struct memory *m = *state;
+    uint64_t used;
+    memset(memory_at(m, 0, SIZE), 1, SIZE);
+    assert_int_equal(memory_discard(m, PAGE - 1, 2 * PAGE), 0); /* one whole page in it */
+    assert_int_equal(memory_get_in_use(m, &used), 0);
+    assert_int_equal(used, SIZE - PAGE);
+    assert_int_equal(*(uint8_t *)memory_at(m, PAGE - 1, 1), 1);
+    assert_int_equal(*(uint8_t *)memory_at(m, PAGE, 1), 0);
+    assert_int_equal(*(uint8_t *)memory_at(m, 2 * PAGE, 1), 1);
+    assert_int_equal(memory_discard(m, 3 * PAGE, PAGE - 1), 0);
+    assert_int_equal(memory_discard(m, 0, SIZE + 1), -ERANGE);
+    assert_int_equal(memory_discard(m, UINT64_MAX, PAGE), -ERANGE);
+    assert_int_equal(memory_discard(m, 0, SIZE), 0);
+    assert_int_equal(memory_get_in_use(m, &used), 0);
+    assert_int_equal(used, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -116,6 +160,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_guest_and_monitor_share_the_bytes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_only_its_own_descriptor_is_known, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_use_is_counted_and_given_back, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_growing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_discard_takes_whole_pages, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * balloon.h: virtio memory balloon: pages that the guest does without, and free pages that it
+ * reports, go back to the host.   Spec: virtio 1.2, 5.5.
+ */
+#ifndef VIRTIO_DEVICE_BALLOON_H
+#define VIRTIO_DEVICE_BALLOON_H
+
+#include "virtio/device.h"
+
+#define VIRTIO_BALLOON_PAGE 4096u
+
+struct virtio_balloon_options {
+    const struct memory *memory; /* borrowed: the file behind the guest's memory map */
+    /* The balloon has another size now; may be NULL. */
+    void (*on_change)(void *data);
+    void *data;
+};
+
+extern const struct virtio_device_class virtio_balloon_class;
+
+/* The caller owns *ret_dev: virtio_device_free. */
+int virtio_balloon_new(const struct virtio_balloon_options *options, struct pv_loop *loop,
+                       struct virtio_device **ret_dev, struct pv_error *err);
+
+/* How many pages the guest should put into the balloon. It takes its time, and may never do so. */
+void virtio_balloon_set_target(struct virtio_device *dev, uint32_t pages);
+uint32_t virtio_balloon_get_target(const struct virtio_device *dev);
+/* How many pages are in it, as we counted them. */
+uint32_t virtio_balloon_get_pages(const struct virtio_device *dev);
+/* Bytes of free pages that the guest has reported so far, and that were given back. */
+uint64_t virtio_balloon_get_reported(const struct virtio_device *dev);
+
+#endif
