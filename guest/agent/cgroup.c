@@ -12,6 +12,7 @@
 #include "agent/log.h"
 #include "agent/meminfo.h"
 #include "base/fd.h"
+#include "base/str.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,12 +28,19 @@
 #define RESERVE_MIN (8ull << 20)
 #define RESERVE_MAX (64ull << 20)
 #define RESERVE_PART 16 /* of the memory */
+#define MEMMAP_PART 64
+#define LOWER_SPARE (4ull << 20)
+#define ADAPT_FIRST_NS (50ull * 1000000)
+#define ADAPT_LAST_NS (3200ull * 1000000)
 #define LOOK_AWAY_NS (200ull * 1000000)
 
-static int max_fd = -1, events_fd = -1; /* memory.max, memory.events */
-static struct pv_loop_source *event_source, *event_timer;
+/* memory.max, memory.events, memory.current, memory.stat */
+static int max_fd = -1, events_fd = -1, current_fd = -1, stat_fd = -1;
+static struct pv_loop_source *event_source, *event_timer, *adapt_timer;
+static uint64_t adapt_pause_ns;
 static uint64_t limit;
-static uint64_t used_at_boot; /* by the kernel and the agent, and kept free by the kernel */
+static uint64_t total_at_boot,
+    used_at_boot; /* by the kernel and the agent, and kept free by the kernel */
 
 uint64_t agent_cgroup_reserve(uint64_t total)
 {
@@ -63,18 +71,81 @@ static uint64_t unavailable_memory(void)
     return available && available < total ? total - available : 0;
 }
 
-/* Only ever raises the limit: what is in use cannot be taken back. */
-static void set_limit(void)
+static uint64_t wanted_limit(void)
 {
-    uint64_t wanted = agent_cgroup_limit(total_memory(), used_at_boot);
+    uint64_t total = total_memory(), used = used_at_boot;
+    /* Memory that was added needs its own page structures. */
+    if (total > total_at_boot)
+        used += (total - total_at_boot) / MEMMAP_PART;
+    return agent_cgroup_limit(total, used);
+}
+
+static void write_limit(uint64_t wanted)
+{
     char text[32];
-    if (wanted <= limit || max_fd < 0)
-        return;
     int len = snprintf(text, sizeof(text), "%" PRIu64, wanted);
     if (pwrite(max_fd, text, (size_t)len, 0) == len)
         limit = wanted;
     else
         agent_log_note("limit the workload's memory: %s", strerror(errno));
+}
+
+/* Only raises the limit: what is in use cannot be taken back just like that. */
+static void raise_limit(void)
+{
+    uint64_t wanted = wanted_limit();
+    if (wanted > limit && max_fd >= 0)
+        write_limit(wanted);
+}
+
+static uint64_t number_of(const char *stat, const char *name)
+{
+    for (const char *line = stat; line; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (pv_str_starts_with(line, name))
+            return strtoull(line + strlen(name), NULL, 10);
+    }
+    return 0;
+}
+
+uint64_t agent_cgroup_lower(uint64_t wanted, uint64_t current, const char *stat)
+{
+    uint64_t file = number_of(stat, "inactive_file ") + number_of(stat, "active_file ");
+    uint64_t kept = current > file ? current - file : 0;
+    return PV_MAX(wanted, kept + LOWER_SPARE);
+}
+
+static void adapt(void)
+{
+    static char stat[8192];
+    char current[32];
+    uint64_t wanted = wanted_limit();
+    if (max_fd < 0)
+        return;
+    ssize_t n = pread(stat_fd, stat, sizeof(stat) - 1, 0);
+    stat[n > 0 ? n : 0] = '\0';
+    n = pread(current_fd, current, sizeof(current) - 1, 0);
+    current[n > 0 ? n : 0] = '\0';
+    if (wanted < limit)
+        wanted = PV_MIN(agent_cgroup_lower(wanted, strtoull(current, NULL, 10), stat), limit);
+    if (wanted != limit)
+        write_limit(wanted);
+}
+
+/* The monitor tells of memory when it has given it; the kernel takes a moment to use it. */
+static void on_adapt_again(void *data)
+{
+    adapt();
+    if (adapt_pause_ns < ADAPT_LAST_NS)
+        pv_loop_arm(adapt_timer, adapt_pause_ns *= 4);
+}
+
+void agent_cgroup_adapt(void)
+{
+    adapt();
+    adapt_pause_ns = ADAPT_FIRST_NS;
+    if (adapt_timer)
+        pv_loop_arm(adapt_timer, adapt_pause_ns);
 }
 
 int agent_cgroup_make(void)
@@ -93,8 +164,11 @@ int agent_cgroup_make(void)
         return -errno;
     max_fd = openat(tree, "workload/memory.max", O_WRONLY | O_CLOEXEC);
     events_fd = openat(tree, "workload/memory.events", O_RDONLY | O_CLOEXEC);
+    current_fd = openat(tree, "workload/memory.current", O_RDONLY | O_CLOEXEC);
+    stat_fd = openat(tree, "workload/memory.stat", O_RDONLY | O_CLOEXEC);
+    total_at_boot = total_memory();
     used_at_boot = unavailable_memory();
-    set_limit();
+    raise_limit();
     int procs_fd = openat(tree, "workload/cgroup.procs", O_WRONLY | O_CLOEXEC);
     return procs_fd < 0 ? -errno : procs_fd;
 }
@@ -103,7 +177,7 @@ int agent_cgroup_make(void)
  * time, so we look away for a while. */
 static void on_memory_event(void *data, int fd, uint32_t events)
 {
-    set_limit();
+    raise_limit();
     pv_loop_set_events(event_source, 0);
     pv_loop_arm(event_timer, LOOK_AWAY_NS);
 }
@@ -121,6 +195,7 @@ int agent_cgroup_watch(struct pv_loop *loop)
     if (events_fd < 0)
         return -ENOENT;
     event_timer = pv_loop_add_timer(loop, on_look_again, NULL);
+    adapt_timer = pv_loop_add_timer(loop, on_adapt_again, NULL);
     event_source = pv_loop_add_fd(loop, events_fd, 0, on_memory_event, NULL);
     if (!event_timer || !event_source)
         return -errno;

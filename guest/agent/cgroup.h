@@ -13,6 +13,14 @@ int agent_cgroup_make(void);
 /* Keeps the limit in step with a machine whose memory grows. 0 or -errno. */
 int agent_cgroup_watch(struct pv_loop *loop);
 
+/* The machine has another amount of memory: the limit follows, down to what the workload cannot do
+ * without. */
+void agent_cgroup_adapt(void);
+
+/* The limit for a workload that has to fit into `wanted` bytes, from its memory.current and the
+ * text of its memory.stat: what is not file pages stays, with a little more, so that lowering the
+ * limit never calls the OOM killer. */
+uint64_t agent_cgroup_lower(uint64_t wanted, uint64_t current, const char *stat);
 /* What is kept for the kernel and the agent in a machine of total bytes. */
 uint64_t agent_cgroup_reserve(uint64_t total);
 /* The limit for a machine of total bytes, of which the kernel itself used `used` at boot. */

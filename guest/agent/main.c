@@ -163,6 +163,11 @@ static void on_get_stats(void *data)
         agent_setup_stats(m->setup, "{}", 2);
 }
 
+static void on_resized(void *data)
+{
+    agent_cgroup_adapt();
+}
+
 /* Without its monitor a machine has no disks and nobody to serve. */
 static void on_lost(void *data, int error)
 {
@@ -227,8 +232,8 @@ static int prepare(struct machine *m)
 /* Hello goes out first: its answer takes a while, in which the mounts are made. */
 static void boot(struct machine *m)
 {
-    static const struct agent_setup_events events = {on_machine, on_refused, on_shutdown,
-                                                     on_get_stats, on_lost};
+    static const struct agent_setup_events events = {on_machine,   on_refused, on_shutdown,
+                                                     on_get_stats, on_resized, on_lost};
     struct pv_error err = PV_ERROR_INIT;
     int rc = prepare(m), fd;
     if (rc < 0) {

@@ -50,6 +50,9 @@ static int on_frame(void *data, const struct wire_frame *frame)
             return -EPROTO;
         s->events->on_shutdown(s->data, grace_ms);
         return 0;
+    case WIRE_SETUP_RESIZED:
+        s->events->on_resized(s->data);
+        return 0;
     case WIRE_SETUP_GET_STATS:
         s->events->on_get_stats(s->data);
         return 0;

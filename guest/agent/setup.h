@@ -17,6 +17,8 @@ struct agent_setup_events {
     void (*on_refused)(void *data, const char *text);
     void (*on_shutdown)(void *data, uint32_t grace_ms);
     void (*on_get_stats)(void *data);
+    /* The machine has another amount of memory. */
+    void (*on_resized)(void *data);
     /* The monitor is gone or breaks the protocol. The last call. */
     void (*on_lost)(void *data, int error);
 };

@@ -64,6 +64,22 @@ int cli_client_each(char **names, size_t num_names,
     return cli_say_finish(code);
 }
 
+int cli_client_list_running(const struct instance_store *store, struct pv_strv *ids,
+                            struct pv_error *err)
+{
+    pv_auto(pv_strv) struct pv_strv all = {0};
+    int rc = instance_store_list(store, &all, err);
+    for (size_t i = 0; rc == 0 && i < all.count; i++) {
+        struct instance instance;
+        if (instance_open(store, all.items[i], &instance, NULL) < 0)
+            continue;
+        if (instance_status(&instance) == INSTANCE_RUNNING)
+            rc = pv_strv_add(ids, instance.id);
+        instance_close(&instance);
+    }
+    return rc;
+}
+
 void cli_client_settle(const struct instance_store *store, struct instance *instance)
 {
     struct pv_error err = PV_ERROR_INIT;

@@ -19,6 +19,10 @@ int cli_client_each(char **names, size_t num_names,
                                 void *data, struct pv_error *err),
                     void *data);
 
+/* Adds the ids of the machines that run. */
+int cli_client_list_running(const struct instance_store *store, struct pv_strv *ids,
+                            struct pv_error *err);
+
 /* Removes an ended instance that is to be removed (--rm), and cleans up behind any. Waits for the
  * monitor to go. */
 void cli_client_settle(const struct instance_store *store, struct instance *instance);

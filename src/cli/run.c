@@ -22,7 +22,7 @@
 
 struct run_options {
     bool detach, interactive, terminal, remove, read_only, no_proxy, rootfs;
-    const char *memory, *cpus, *cpus_max, *disk_size, *log_max_size;
+    const char *memory, *memory_max, *cpus, *cpus_max, *disk_size, *log_max_size;
     const char *name, *hostname, *user, *workdir, *isolation;
     const char *kernel, *kernel_args, *kernel_log_level;
     struct pv_strv env, env_files, log_opts, disks, disk_rates, volumes;
@@ -36,6 +36,8 @@ struct run_options {
 
 static const struct cli_option options[] = {
     {'m', "memory", "SIZE", CLI_OPTION_TEXT, OPTION(memory), "memory of the machine (512M)"},
+    {0, "memory-max", "SIZE", CLI_OPTION_TEXT, OPTION(memory_max),
+     "what `update --memory` can give it (the host's memory)"},
     {0, "cpus", "N", CLI_OPTION_TEXT, OPTION(cpus), "CPUs of the machine, 1.5 is possible (1)"},
     {0, "cpus-max", "N", CLI_OPTION_TEXT, OPTION(cpus_max),
      "virtual CPUs, so that `update --cpus` can raise (as many as --cpus needs)"},
@@ -122,6 +124,8 @@ static int read_resources(const struct run_options *o, struct workload_resources
     int rc = 0;
     if (o->memory)
         rc = workload_resources_set_memory(r, "--memory", o->memory, err);
+    if (rc == 0 && o->memory_max)
+        rc = workload_resources_set_memory_max(r, "--memory-max", o->memory_max, err);
     if (rc == 0 && o->cpus)
         rc = workload_resources_set_cpus(r, "--cpus", o->cpus, err);
     if (rc == 0 && o->cpus_max)

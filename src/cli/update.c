@@ -6,6 +6,7 @@
 #include "cli/client.h"
 #include "cli/say.h"
 #include "cli/verbs.h"
+#include "isolation/capacity.h"
 #include "workload/disk.h"
 #include "workload/grant.h"
 #include "workload/net_rate.h"
@@ -43,7 +44,11 @@ static int add_memory(struct pv_json *changes, const char *text, struct pv_error
 {
     struct workload_resources r;
     workload_resources_init(&r);
+    pv_auto(pv_strv) struct pv_strv warnings = {0};
     int rc = workload_resources_set_memory(&r, "--memory", text, err);
+    if (rc == 0)
+        rc = isolation_capacity_check_host(r.memory_bytes, &warnings, err);
+    cli_say_warnings(&warnings);
     return rc < 0 ? rc : pv_json_add_u64(changes, "memory_bytes", r.memory_bytes);
 }
 

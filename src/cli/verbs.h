@@ -19,6 +19,7 @@ extern const struct cli_verb cli_ps_verb;
 extern const struct cli_verb cli_logs_verb;
 extern const struct cli_verb cli_inspect_verb;
 extern const struct cli_verb cli_stats_verb;
+extern const struct cli_verb cli_top_verb;
 extern const struct cli_verb cli_update_verb;
 extern const struct cli_verb cli_network_verb;
 extern const struct cli_verb cli_version_verb;

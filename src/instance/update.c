@@ -26,8 +26,11 @@ struct entry {
 static int keep_memory(struct instance_config *config, const struct pv_json *changes,
                        struct pv_error *err)
 {
-    return pv_json_get_u64(changes, "memory_bytes", WIRE_MACHINE_MEMORY_MIN,
-                           WIRE_MACHINE_MEMORY_MAX, &config->machine.memory_bytes, err);
+    struct wire_machine *m = &config->machine;
+    int rc = pv_json_get_u64(changes, "memory_bytes", WIRE_MACHINE_MEMORY_MIN,
+                             WIRE_MACHINE_MEMORY_MAX, &m->memory_bytes, err);
+    m->memory_max_bytes = PV_MAX(m->memory_max_bytes, m->memory_bytes);
+    return rc;
 }
 
 /* More CPU time than it has virtual CPUs: it gets more of them, on whichever host CPUs there are.

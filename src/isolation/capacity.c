@@ -8,11 +8,14 @@
 #include "isolation/capacity.h"
 
 #include "base/fd.h"
+#include "workload/resources.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+
+#define MIB (1ull << 20)
 
 static bool find_kib(const char *meminfo, const char *key, uint64_t *ret_bytes)
 {
@@ -60,15 +63,37 @@ int isolation_capacity_check(const struct isolation_capacity *capacity, uint64_t
     return 0;
 }
 
+static int read_host(struct isolation_capacity *ret_capacity, struct pv_error *err)
+{
+    pv_auto_free char *text = NULL;
+    int rc = pv_fd_read_file(AT_FDCWD, "/proc/meminfo", 65536, &text, NULL, err);
+    return rc < 0 ? rc : isolation_capacity_parse(text, ret_capacity, err);
+}
+
 int isolation_capacity_check_host(uint64_t memory_bytes, struct pv_strv *warnings,
                                   struct pv_error *err)
 {
     struct isolation_capacity capacity;
-    pv_auto_free char *text = NULL;
-    int rc = pv_fd_read_file(AT_FDCWD, "/proc/meminfo", 65536, &text, NULL, err);
-    if (rc == 0)
-        rc = isolation_capacity_parse(text, &capacity, err);
-    if (rc == 0)
-        rc = isolation_capacity_check(&capacity, memory_bytes, warnings, err);
-    return rc;
+    int rc = read_host(&capacity, err);
+    return rc < 0 ? rc : isolation_capacity_check(&capacity, memory_bytes, warnings, err);
+}
+
+int isolation_capacity_find_max(uint64_t memory_bytes, uint64_t wanted, uint64_t *ret_max,
+                                struct pv_error *err)
+{
+    char asked[32], have[32];
+    struct isolation_capacity capacity;
+    int rc = read_host(&capacity, err);
+    if (rc < 0)
+        return rc;
+    uint64_t all = capacity.memory_total + capacity.swap_total;
+    if (wanted > all)
+        return pv_error_set(err, ENOMEM,
+                            "--memory-max %s: this host has %s of memory and swap in all; ask for "
+                            "less",
+                            pv_str_from_size(wanted, asked, sizeof(asked)),
+                            pv_str_from_size(all, have, sizeof(have)));
+    uint64_t most = wanted ? wanted : PV_MIN(capacity.memory_total, WORKLOAD_MEMORY_MAX);
+    *ret_max = PV_MAX(most / MIB * MIB, memory_bytes);
+    return 0;
 }

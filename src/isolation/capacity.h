@@ -24,5 +24,9 @@ int isolation_capacity_check(const struct isolation_capacity *capacity, uint64_t
 /* Both, for this host. */
 int isolation_capacity_check_host(uint64_t memory_bytes, struct pv_strv *warnings,
                                   struct pv_error *err);
+/* How far a machine of memory_bytes may grow on this host: to `wanted`, which must be possible, or
+ * with 0 to the host's memory. Whole MiB. */
+int isolation_capacity_find_max(uint64_t memory_bytes, uint64_t wanted, uint64_t *ret_max,
+                                struct pv_error *err);
 
 #endif

@@ -148,6 +148,12 @@ void monitor_agent_shutdown(struct monitor *m, uint32_t grace_ms)
         monitor_life_kill(m);
 }
 
+void monitor_agent_resized(struct monitor *m)
+{
+    if (m->setup && m->phase >= MONITOR_READY)
+        wire_stream_send(m->setup, WIRE_SETUP_RESIZED, NULL, 0);
+}
+
 int monitor_agent_ask_stats(struct monitor *m)
 {
     if (!m->setup || m->phase < MONITOR_READY)

@@ -139,7 +139,7 @@ static int open_everything(struct monitor *m, int *guest_ends, struct pv_error *
     if (rc == 0)
         rc = monitor_console_open(m->state_dirfd, &m->console, err);
     if (rc == 0)
-        rc = memory_new(m->spec.memory_bytes, &m->memory, err);
+        rc = monitor_memory_make(m, err);
     if (rc == 0)
         rc = monitor_grants_read(m, err);
     if (rc == 0)

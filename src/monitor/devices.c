@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * devices.c: the devices of a machine, in the order in which the guest sees them: console, rng,
- * vsock, then the disks (vda, vdb, ...), then the network cards (eth0, ...), then the shared
- * folders.
+ * vsock, balloon, mem, then the disks (vda, vdb, ...), then the network cards (eth0, ...), then the
+ * shared folders.
  */
 #include "monitor/internal.h"
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "virtio/device/balloon.h"
 #include "virtio/device/blk.h"
 #include "virtio/device/console.h"
+#include "virtio/device/mem.h"
 #include "virtio/device/rng.h"
 #include "virtio/device/vsock.h"
 #include "virtio/transport/vhost_user.h"
@@ -94,6 +96,29 @@ static int make_vsock(struct monitor *m, struct monitor_device *d, struct pv_err
     return rc;
 }
 
+static int make_balloon(struct monitor *m, struct monitor_device *d, struct pv_error *err)
+{
+    struct virtio_balloon_options options = {
+        .memory = m->memory, .on_change = monitor_memory_moved, .data = m};
+    snprintf(d->name, sizeof(d->name), "balloon0");
+    int rc = virtio_balloon_new(&options, m->loop, &d->device, err);
+    if (rc == 0)
+        m->balloon = d->device;
+    return rc;
+}
+
+static int make_mem(struct monitor *m, struct monitor_device *d, struct pv_error *err)
+{
+    struct virtio_mem_options options = {
+        .memory = m->memory, .on_change = monitor_memory_moved, .data = m};
+    monitor_memory_region(m, &options.start, &options.size);
+    snprintf(d->name, sizeof(d->name), "mem0");
+    int rc = virtio_mem_new(&options, m->loop, &d->device, err);
+    if (rc == 0)
+        m->mem = d->device;
+    return rc;
+}
+
 /* A full file system refuses thousands of requests: one line tells of them. */
 static void on_disk_error(void *data, enum disk_op op, uint64_t offset, int error)
 {
@@ -165,8 +190,12 @@ int monitor_devices_make(struct monitor *m, int guest_ends[MONITOR_DEVICES_MAX],
                          struct pv_error *err)
 {
     static int (*const first[])(struct monitor * m, struct monitor_device * d,
-                                struct pv_error * err) = {make_console, make_rng, make_vsock};
-    size_t disks = PV_ARRAY_SIZE(first), nets = disks + m->spec.num_disks;
+                                struct pv_error * err) = {make_console, make_rng, make_vsock,
+                                                          make_balloon, make_mem};
+    uint64_t start, size;
+    monitor_memory_region(m, &start, &size);
+    size_t disks = PV_ARRAY_SIZE(first) - (size == 0); /* nowhere to plug memory into */
+    size_t nets = disks + m->spec.num_disks;
     size_t volumes = nets + m->spec.num_nets, total = volumes + m->spec.volumes.count;
 
     for (size_t i = 0; i < total; i++) {
@@ -215,5 +244,5 @@ void monitor_devices_free(struct monitor *m)
         monitor_volumes_free(d);
     }
     m->num_devices = 0;
-    m->vsock = NULL;
+    m->vsock = m->balloon = m->mem = NULL;
 }

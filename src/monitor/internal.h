@@ -32,7 +32,7 @@
 #define MONITOR_CONTROL_SOCKET "control.sock"
 #define MONITOR_VSOCK_SOCKET "vsock.sock"
 
-#define MONITOR_DEVICES_MAX (WIRE_MACHINE_DISKS_MAX + WIRE_SETUP_NETS_MAX + WIRE_VOLUMES_MAX + 3)
+#define MONITOR_DEVICES_MAX (WIRE_MACHINE_DISKS_MAX + WIRE_SETUP_NETS_MAX + WIRE_VOLUMES_MAX + 5)
 #define MONITOR_CLIENTS_MAX 64
 
 /* The life of a machine. It only moves forward. */
@@ -76,7 +76,8 @@ struct monitor {
     struct memory *memory;
     struct monitor_device devices[MONITOR_DEVICES_MAX]; /* in the guest's order */
     size_t num_devices;
-    struct virtio_device *vsock; /* one of them; borrowed */
+    struct virtio_device *vsock;         /* one of them; borrowed */
+    struct virtio_device *balloon, *mem; /* likewise; mem: NULL when the machine cannot grow */
     struct engine *engine;
     struct jail_cgroup *cgroup;
     struct jail_walls monitor_walls, limit_walls; /* the guest's are the engine's */
@@ -136,6 +137,19 @@ struct monitor {
     struct pv_loop_source *stats_timer;
     bool stats_asked;
     struct monitor_client *stats_clients[MONITOR_CLIENTS_MAX]; /* who wait for the guest's answer */
+
+    /* memory.c: the change of size that is under way */
+    struct {
+        uint64_t boot;   /* what the machine started with */
+        uint64_t target; /* 0: none is under way */
+        uint64_t from;
+        uint64_t held;     /* what it came to the last time; 0: never changed */
+        uint64_t moved_ns; /* when something happened last */
+        bool asked, pause; /* the agent, how much is in use; and before it is asked again */
+        unsigned asks;
+        bool squeeze; /* what cannot be unplugged goes into the balloon */
+        struct pv_loop_source *timer;
+    } resize;
 
     /* update.c: one at a time */
     struct {
@@ -241,6 +255,8 @@ void monitor_life_kill(struct monitor *m);
 /* agent.c: the set-up connection. */
 int monitor_agent_listen(struct monitor *m, struct pv_error *err);
 void monitor_agent_shutdown(struct monitor *m, uint32_t grace_ms);
+/* The machine has another amount of memory: tells the agent, if there is one. */
+void monitor_agent_resized(struct monitor *m);
 /* Asks for guest statistics; monitor_stats_arrived gets the answer. -ENOTCONN without an agent. */
 int monitor_agent_ask_stats(struct monitor *m);
 
@@ -276,6 +292,21 @@ void monitor_control_close(struct monitor *m);
 /* limits.c: the host's control groups, from what the description says now. */
 int monitor_limits_make(struct monitor *m, struct pv_error *err);
 int monitor_limits_update(struct monitor *m, struct pv_error *err);
+
+/* memory.c: how much memory the machine has. */
+int monitor_memory_make(struct monitor *m, struct pv_error *err);
+/* Behind the last byte of the region that memory can be plugged into, and its first one. */
+void monitor_memory_region(const struct monitor *m, uint64_t *ret_start, uint64_t *ret_size);
+/* Checks, and begins to change: 1 when it is under way (monitor_update_done tells the end). */
+int monitor_memory_check(struct monitor *m, uint64_t bytes, struct pv_error *err);
+int monitor_memory_change(struct monitor *m, uint64_t bytes, struct pv_error *err);
+/* A device has given or taken memory. */
+void monitor_memory_moved(void *monitor);
+/* The agent tells what is in use: true when that was asked for here. */
+void monitor_memory_stats(struct monitor *m, const struct pv_json *guest);
+/* What the machine has now, and bytes that it does without (of all that was given back). */
+uint64_t monitor_memory_given(const struct monitor *m);
+uint64_t monitor_memory_returned(const struct monitor *m);
 
 /* update.c: changes of the running machine. Takes the request (JSON, checked here) and answers the
  * client when all is done. */

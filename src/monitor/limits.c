@@ -12,9 +12,9 @@
 
 static struct jail_cgroup_limits limits_of(const struct monitor *m)
 {
+    uint64_t memory = PV_MAX(monitor_memory_given(m), m->spec.memory_bytes);
     return (struct jail_cgroup_limits){
-        .memory_bytes = {.value =
-                             m->spec.memory_bytes + m->spec.memory_bytes / 2 + MEMORY_OVERHEAD},
+        .memory_bytes = {.value = memory + memory / 2 + MEMORY_OVERHEAD},
         /* As many as it has virtual CPUs is what its threads cannot exceed anyway. */
         .cpu_milli = {.value = m->spec.cpu_milli,
                       .required = m->spec.cpu_milli < 1000 * m->spec.cpus},

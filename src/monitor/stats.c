@@ -52,7 +52,11 @@ static int add_usage(struct pv_json *o, const struct monitor *m)
 {
     struct jail_cgroup_usage usage = {0};
     uint64_t in_use = 0;
-    int rc = pv_json_add_u64(o, "memory_bytes", m->spec.memory_bytes);
+    int rc = pv_json_add_u64(o, "memory_bytes", monitor_memory_given(m));
+    if (rc == 0)
+        rc = pv_json_add_u64(o, "memory_max_bytes", m->spec.memory_max_bytes);
+    if (rc == 0)
+        rc = pv_json_add_u64(o, "memory_returned_bytes", monitor_memory_returned(m));
     if (rc == 0 && memory_get_in_use(m->memory, &in_use) == 0)
         rc = pv_json_add_u64(o, "memory_used_bytes", in_use);
     if (rc == 0)
@@ -129,11 +133,15 @@ void monitor_stats_arrived(struct monitor *m, const uint8_t *json, size_t len)
 {
     struct pv_json *guest = NULL;
     struct pv_error err = PV_ERROR_INIT;
-    if (!m->stats_asked)
+    if (!m->stats_asked && !m->resize.asked)
         return; /* late: everybody has an answer */
     if (pv_json_parse((const char *)json, len, &guest, &err) < 0)
         pv_log(PV_LOG_INFO, "agent: statistics: %s", err.text);
-    answer_all(m, guest);
+    monitor_memory_stats(m, guest);
+    if (m->stats_asked)
+        answer_all(m, guest);
+    else
+        pv_json_free(guest);
 }
 
 void monitor_stats_forget(struct monitor *m, struct monitor_client *client)

@@ -76,21 +76,27 @@ static int make_cpu(struct monitor *m, const struct pv_json *request, struct pv_
     return pv_json_add_u64(reply, "cpu_milli", milli);
 }
 
+static int read_memory(const struct pv_json *request, uint64_t *ret_bytes, struct pv_error *err)
+{
+    return pv_json_need_u64(request, "memory_bytes", WIRE_MACHINE_MEMORY_MIN,
+                            WIRE_MACHINE_MEMORY_MAX, ret_bytes, err);
+}
+
 static int check_memory(struct monitor *m, const struct pv_json *request, struct pv_error *err)
 {
     uint64_t bytes;
-    int rc = pv_json_need_u64(request, "memory_bytes", WIRE_MACHINE_MEMORY_MIN,
-                              WIRE_MACHINE_MEMORY_MAX, &bytes, err);
-    if (rc < 0 || bytes == m->spec.memory_bytes)
-        return rc;
-    return pv_error_set(err, EOPNOTSUPP,
-                        "--memory: the memory of a running machine cannot change: stop it first");
+    int rc = read_memory(request, &bytes, err);
+    return rc < 0 ? rc : monitor_memory_check(m, bytes, err);
 }
 
 static int make_memory(struct monitor *m, const struct pv_json *request, struct pv_json *reply,
                        struct pv_error *err)
 {
-    return pv_json_add_u64(reply, "memory_bytes", m->spec.memory_bytes);
+    uint64_t bytes;
+    int rc = read_memory(request, &bytes, err);
+    if (rc == 0)
+        rc = pv_json_add_u64(reply, "memory_bytes", bytes);
+    return rc < 0 ? rc : monitor_memory_change(m, bytes, err);
 }
 
 /* All changes that a running machine takes. */

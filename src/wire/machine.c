@@ -112,6 +112,12 @@ static int read_sizes(const struct pv_json *json, struct wire_machine *m, struct
                               WIRE_MACHINE_MEMORY_MAX, &m->memory_bytes, err);
     if (rc == 0 && m->memory_bytes % MIB)
         rc = pv_error_set(err, EINVAL, "'memory_bytes': must be whole MiB");
+    m->memory_max_bytes = m->memory_bytes;
+    if (rc == 0)
+        rc = pv_json_get_u64(json, "memory_max_bytes", m->memory_bytes, WIRE_MACHINE_MEMORY_MAX,
+                             &m->memory_max_bytes, err);
+    if (rc == 0 && m->memory_max_bytes % MIB)
+        rc = pv_error_set(err, EINVAL, "'memory_max_bytes': must be whole MiB");
     uint64_t cpus = 0;
     if (rc == 0)
         rc = pv_json_need_u64(json, "cpus", 1, WIRE_MACHINE_CPUS_MAX, &cpus, err);
@@ -387,6 +393,7 @@ static int read_fields(const struct pv_json *json, struct wire_machine *m, struc
         "host_cpus",
         "disks",
         "memory_bytes",
+        "memory_max_bytes",
         "log_bytes_max",
         "setup",
         "process",
@@ -537,6 +544,8 @@ static int add_numbers(struct pv_json *json, const struct wire_machine *m)
         pv_json_add_bool(json, "stdin_open", m->stdin_open) < 0 ||
         pv_json_add_u64(json, "uid", m->uid) < 0 || pv_json_add_u64(json, "gid", m->gid) < 0 ||
         pv_json_add_u64(json, "guest_log_level", m->guest_log_level) < 0)
+        return -ENOMEM;
+    if (m->memory_max_bytes && pv_json_add_u64(json, "memory_max_bytes", m->memory_max_bytes) < 0)
         return -ENOMEM;
     if (m->cpu_milli && pv_json_add_u64(json, "cpu_milli", m->cpu_milli) < 0)
         return -ENOMEM;

@@ -58,6 +58,8 @@ struct wire_machine {
     char *state_dir, *run_dir; /* existing directories of this instance */
     char *kernel, *initramfs;  /* files */
     uint64_t memory_bytes;     /* 64 MiB .. 1 TiB, whole MiB */
+    uint64_t memory_max_bytes; /* what it can be given while it runs: whole MiB, >= memory_bytes;
+                                  written as 0 it is read as memory_bytes */
     uint32_t cpus;             /* 1 .. WIRE_MACHINE_CPUS_MAX */
     uint32_t cpu_milli;        /* share of CPU time in thousandths of a CPU, 10 .. 1000 * cpus;
                                   written as 0 it is read as 1000 * cpus: no further limit */

@@ -34,6 +34,8 @@ enum wire_setup_type {
     WIRE_SETUP_SHUTDOWN = 81, /* u32 milliseconds of grace between SIGTERM and SIGKILL for what
                                  still runs; then sync, unmount, power off. 0: no SIGTERM. */
     WIRE_SETUP_GET_STATS = 82,
+    WIRE_SETUP_RESIZED = 83, /* empty: the machine has another amount of memory now; the agent
+                                adapts what it allows the workload */
 };
 
 /* A network card as the agent sets it up. */

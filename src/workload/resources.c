@@ -54,6 +54,16 @@ int workload_resources_set_memory(struct workload_resources *r, const char *flag
     return rc;
 }
 
+int workload_resources_set_memory_max(struct workload_resources *r, const char *flag,
+                                      const char *text, struct pv_error *err)
+{
+    uint64_t bytes;
+    int rc = parse_size(flag, text, WORKLOAD_MEMORY_MIN, WORKLOAD_MEMORY_MAX, &bytes, err);
+    if (rc == 0)
+        r->memory_max_bytes = round_up_to_mib(bytes);
+    return rc;
+}
+
 int workload_resources_set_disk(struct workload_resources *r, const char *flag, const char *text,
                                 struct pv_error *err)
 {
@@ -125,6 +135,9 @@ uint32_t workload_resources_count_cpus(const struct workload_resources *r)
 
 int workload_resources_check(const struct workload_resources *r, struct pv_error *err)
 {
+    if (r->memory_max_bytes && r->memory_max_bytes < r->memory_bytes)
+        return pv_error_set(err, EINVAL,
+                            "--memory-max: less than --memory: raise it or leave it out");
     if (r->cpus_max && 1000 * r->cpus_max < r->cpu_milli)
         return pv_error_set(
             err, EINVAL, "--cpus-max %u: less than --cpus: raise it or leave it out", r->cpus_max);

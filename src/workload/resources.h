@@ -23,10 +23,12 @@
 
 struct workload_resources {
     uint64_t memory_bytes; /* of the machine; whole MiB */
-    uint32_t cpu_milli;    /* share of CPU time, in thousandths of a CPU */
-    uint32_t cpus_max;     /* virtual CPUs at least; 0: as many as cpu_milli needs */
-    uint64_t disk_bytes;   /* of the writable layer; whole MiB */
-    uint64_t log_bytes;    /* the most that the log may take on the host's disk */
+    uint64_t
+        memory_max_bytes; /* what it can be given while it runs; whole MiB; 0: all of the host's */
+    uint32_t cpu_milli;   /* share of CPU time, in thousandths of a CPU */
+    uint32_t cpus_max;    /* virtual CPUs at least; 0: as many as cpu_milli needs */
+    uint64_t disk_bytes;  /* of the writable layer; whole MiB */
+    uint64_t log_bytes;   /* the most that the log may take on the host's disk */
 };
 
 void workload_resources_init(struct workload_resources *r); /* the defaults */
@@ -34,6 +36,8 @@ void workload_resources_init(struct workload_resources *r); /* the defaults */
  * are rounded up to whole MiB. */
 int workload_resources_set_memory(struct workload_resources *r, const char *flag, const char *text,
                                   struct pv_error *err);
+int workload_resources_set_memory_max(struct workload_resources *r, const char *flag,
+                                      const char *text, struct pv_error *err);
 int workload_resources_set_cpus(struct workload_resources *r, const char *flag, const char *text,
                                 struct pv_error *err);
 int workload_resources_set_cpus_max(struct workload_resources *r, const char *flag,

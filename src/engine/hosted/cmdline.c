@@ -9,14 +9,20 @@
 
 /* panic=-1: a kernel that panics ends at once. The agent is /init of the initramfs.
  * rcu_expedited: nobody waits for ticks of 10 ms until mounts, cgroups and namespaces have changed;
- * the few virtual CPUs are asked instead. */
+ * the few virtual CPUs are asked instead. auto-movable: of memory that is added, most is only used
+ * for what can be moved, so it can be taken away again. Free pages are reported in blocks of 128
+ * KiB; few of them (1/256 of the memory) are kept back by each virtual CPU, where they would look
+ * used and not be reported. */
 static const char *const fixed[] = {"jailed",
                                     "seccomp=on",
                                     "console=hvc0",
                                     "earlyprintk",
                                     "panic=-1",
                                     "random.trust_cpu=on",
-                                    "rcupdate.rcu_expedited=1"};
+                                    "rcupdate.rcu_expedited=1",
+                                    "memory_hotplug.online_policy=auto-movable",
+                                    "page_reporting.page_reporting_order=5",
+                                    "sysctl.vm.percpu_pagelist_high_fraction=256"};
 
 static int add_cpus(const struct engine_options *o, struct pv_strv *argv)
 {
@@ -67,6 +73,9 @@ int engine_hosted_cmdline(const struct engine_options *o, struct pv_strv *argv,
     if (rc == 0)
         rc = pv_strv_add_take(
             argv, pv_strf("mem=%lluK", (unsigned long long)memory_get_size(o->memory) / 1024));
+    if (rc == 0 && memory_get_max(o->memory) > memory_get_size(o->memory))
+        rc = pv_strv_add_take(
+            argv, pv_strf("mem_max=%lluK", (unsigned long long)memory_get_max(o->memory) / 1024));
     if (rc == 0)
         rc = pv_strv_add_take(argv, pv_strf("physmem_fd=%d", ENGINE_HOSTED_MEMORY_FD));
     if (rc == 0)

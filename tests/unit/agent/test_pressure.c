@@ -86,6 +86,11 @@ static void test_the_limit_leaves_a_reserve(void **state)
     assert_int_equal(agent_cgroup_limit(1024 * MIB, 0), 960 * MIB);
     assert_int_equal(agent_cgroup_limit(32 * MIB, 20 * MIB), 16 * MIB); /* never below half */
     assert_int_equal(agent_cgroup_limit(0, 0), 0);
+    static const char stat[] = "anon 1\ninactive_file 10485760\nactive_file 20971520\nslab 5\n";
+    assert_int_equal(agent_cgroup_lower(100 * MIB, 90 * MIB, stat), 100 * MIB);
+    assert_int_equal(agent_cgroup_lower(50 * MIB, 90 * MIB, stat), 64 * MIB);
+    assert_int_equal(agent_cgroup_lower(50 * MIB, 10 * MIB, stat), 50 * MIB);
+    assert_int_equal(agent_cgroup_lower(50 * MIB, 90 * MIB, ""), 94 * MIB);
 }
 
 int main(void)

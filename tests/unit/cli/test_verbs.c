@@ -256,9 +256,9 @@ static void test_usage(void **state)
     expect_error(125, "$P exec nobody true", "no instance 'nobody'");
     expect_error(1, "$P inspect nobody", "no instance 'nobody'");
     expect(0, "$P help && $P --version && $P");
-    static const char *const verbs[] = {"run",   "exec",    "attach", "start", "stop",
-                                        "kill",  "wait",    "rm",     "ps",    "logs",
-                                        "stats", "inspect", "update", "help"};
+    static const char *const verbs[] = {"run",     "exec",   "attach", "start", "stop",  "kill",
+                                        "wait",    "rm",     "ps",     "logs",  "stats", "top",
+                                        "inspect", "update", "top",    "help"};
     for (size_t i = 0; i < PV_ARRAY_SIZE(verbs); i++) {
         pv_auto_free char *line = pv_strf("$P %s --help", verbs[i]);
         expect(0, line);

@@ -21,6 +21,7 @@ static const struct field valid[] = {
     {"initramfs", "\"/initramfs\""},
     {"memory_bytes", "536870912"},
     {"cpus", "2"},
+    {"memory_max_bytes", "1073741824"},
     {"cpu_milli", "1500"},
     {"host_cpus", "[\"0\", \"8191\"]"},
     {"disks", "[" DISK ", {\"path\": \"/b\", \"format\": \"qcow2\", \"bps\": 9, \"bps_burst\": 8, "
@@ -119,9 +120,9 @@ static void test_needed_keys(void **state)
 
 static void test_optional_keys_have_defaults(void **state)
 {
-    static const char *const optional[] = {"host_cpus",     "cpu_milli", "wait_attach",
-                                           "stdin_open",    "uid",       "gid",
-                                           "extra_cmdline", "cgroup",    "guest_log_level"};
+    static const char *const optional[] = {
+        "host_cpus", "cpu_milli", "memory_max_bytes", "wait_attach", "stdin_open",
+        "uid",       "gid",       "extra_cmdline",    "cgroup",      "guest_log_level"};
     for (size_t i = 0; i < PV_ARRAY_SIZE(optional); i++)
         check(optional[i], NULL, 0);
     struct wire_machine m;
@@ -166,7 +167,7 @@ static void test_sizes(void **state)
     check("memory_bytes", "67108863", -ERANGE);
     check("memory_bytes", "67108864", 0);
     check("memory_bytes", "67108865", -EINVAL);
-    check("memory_bytes", "1099511627776", 0);
+    check("memory_bytes", "1073741824", 0);
     check("memory_bytes", "1099511627777", -ERANGE);
     check("memory_bytes", "-1", -ERANGE);
     check("log_bytes_max", "65535", -ERANGE);
@@ -188,6 +189,10 @@ static void test_cpus(void **state)
     check("cpus", "0", -ERANGE);
     check("cpus", "8", -EINVAL); /* 'host_cpus': 2 of them for 8 CPUs */
     check("cpus", "9", -ERANGE);
+    check("memory_max_bytes", "536870911", -ERANGE); /* less than memory_bytes */
+    check("memory_max_bytes", "536870912", 0);
+    check("memory_max_bytes", "536870913", -EINVAL);
+    check("memory_max_bytes", "1099511627777", -ERANGE);
     check("cpu_milli", "9", -ERANGE);
     check("cpu_milli", "10", 0);
     check("cpu_milli", "2000", 0);

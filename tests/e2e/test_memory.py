@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Memory that follows the need: update --memory on a running machine, and memory that goes back to
+the host by itself."""
+import json
+import re
+
+from harness import MachineTest
+
+MIB = 1 << 20
+
+# Fills memory and works in it until somebody sends a line; then frees it and says so.
+WORKER = r'''
+import sys
+MIB = 1 << 20
+for line in sys.stdin:
+    words = line.split()
+    if words[0] == 'use':
+        memory = [bytearray(MIB) for _ in range(int(words[1]))]
+        for block in memory:
+            for at in range(0, MIB, 4096):
+                block[at] = 1
+    else:
+        memory = []
+    print(words[0], flush=True)
+'''
+
+
+class Memory(MachineTest):
+    def stats(self, name='box'):
+        return json.loads(self.pv('stats', '--no-stream', '--format', 'json', name, rc=0).text)
+
+    def given(self):
+        return self.stats()['memory_bytes']
+
+    def used(self):
+        """What the memory file takes on the host."""
+        return self.stats()['memory_used_bytes']
+
+    def total(self):
+        """What the guest's kernel has, without its own image."""
+        text = self.exec('box', '/bin/grep', 'MemTotal', '/proc/meminfo', rc=0).text
+        return int(text.split()[1]) * 1024
+
+    def update(self, size, rc=0):
+        return self.pv('update', '--memory', size, 'box', rc=rc)
+
+    def use(self, mib):
+        """A process of the guest that has so many MiB, all touched, runs and ends."""
+        script = f'b = bytearray({mib} << 20)\nfor i in range(0, len(b), 4096): b[i] = 1'
+        self.exec('box', '/usr/bin/python3', '-c', script, rc=0)
+
+    def test_more_memory_can_be_used(self):
+        self.start('/bin/sleep', '1000', flags=['-m', '256M'])
+        before = self.total()
+        self.update('1G')
+        self.assertEqual(self.given(), 1024 * MIB)
+        self.wait_for('the kernel has it', lambda: self.total() > before + 700 * MIB)
+        self.use(600)
+
+    def test_growing_under_load(self):
+        spin = 'while :; do dd if=/dev/zero of=/x bs=1M count=64 2>/dev/null; sha1sum /x; done'
+        self.start('/bin/sh', '-c', spin + ' >/dev/null', flags=['-m', '256M', '--cpus', '2'])
+        for size in ('2G', '512M', '1G', '256M'):
+            self.update(size)
+            self.assertEqual(self.given(), {'2G': 2048, '512M': 512, '1G': 1024,
+                                            '256M': 256}[size] * MIB)
+        self.assertEqual(self.status('box'), 'running')
+
+    def test_up_and_down_ten_times(self):
+        self.start('/bin/sleep', '1000', flags=['-m', '192M'])
+        first = self.total()
+        for _ in range(10):
+            self.update('512M')
+            self.use(150)
+            self.update('128M')
+            self.assertEqual(self.given(), 128 * MIB)
+        self.update('192M')
+        self.wait_for('the kernel has what it had',
+                      lambda: abs(self.total() - first) < 16 * MIB)
+        self.use(80)
+
+    def test_what_is_taken_away_goes_back_to_the_host(self):
+        self.start('/bin/sleep', '1000', flags=['-m', '512M'])
+        self.exec('box', '/bin/dd', 'if=/dev/zero', 'of=/big', 'bs=1M', 'count=350', rc=0)
+        self.exec('box', '/bin/sync', rc=0)
+        self.assertGreater(self.used(), 350 * MIB)
+        self.update('128M')
+        self.assertLess(self.used(), 140 * MIB)
+
+    def test_freed_memory_goes_back_by_itself(self):
+        """Of a process that ended, and of a file cache of 300 MiB that was dropped."""
+        self.start('/bin/sleep', '1000', flags=['-m', '512M'])
+        idle = self.used()
+        self.use(300)
+        self.wait_for('the memory of the process goes back', lambda: self.used() < idle + 60 * MIB)
+        self.exec('box', '/bin/dd', 'if=/dev/zero', 'of=/big', 'bs=1M', 'count=300', rc=0)
+        self.exec('box', '/bin/sync', rc=0)
+        self.assertGreater(self.used(), 300 * MIB)
+        self.exec('box', '/bin/sh', '-c', 'echo 3 > /proc/sys/vm/drop_caches', rc=0)
+        self.wait_for('the file cache goes back', lambda: self.used() < idle + 60 * MIB)
+        self.assertGreater(self.stats()['memory_returned_bytes'], 500 * MIB)
+
+    def test_less_than_is_used(self):
+        worker = self.popen('run', '-i', '--name', 'box', '-m', '512M', self.image, '--',
+                            '/usr/bin/python3', '-c', WORKER, stdin=-1)
+        self.addCleanup(self.remove, 'box')
+        worker.stdin.write(b'use 250\n')
+        worker.stdin.flush()
+        self.assertEqual(worker.stdout.readline(), b'use\n')
+        before = self.given()
+        result = self.update('128M', rc=1)
+        self.assertRegex(result.errors, r'uses \S+ MiB of its 512 MiB: \S+ MiB is possible')
+        self.assertEqual(self.given(), before)
+        possible = re.search(r'(\S+) MiB is possible', result.errors).group(1)
+        self.update(possible + 'M')
+        worker.stdin.write(b'free\n')
+        worker.stdin.flush()
+        self.assertEqual(worker.stdout.readline(), b'free\n')
+        self.update('128M')
+        worker.stdin.close()
+        self.assertEqual(worker.wait(), 0)
+
+    def test_bounds(self):
+        self.start('/bin/sleep', '1000', flags=['-m', '128M', '--memory-max', '300M'])
+        self.assertIn('--memory-max', self.update('301M', rc=1).errors)
+        self.update('300M')
+        self.assertEqual(self.given(), 300 * MIB)
+        self.update('63M', rc=125)
+        self.update('64M')
+        self.update('65M')
+        self.assertEqual(self.given(), 65 * MIB)
+
+    def test_maximum_that_cannot_be(self):
+        for flags in (['-m', '256M', '--memory-max', '128M'], ['--memory-max', '1000000M'],
+                      ['--memory-max', 'all']):
+            self.assertEqual(self.run_in('/bin/true', flags=flags).rc, 125, flags)
+
+    def test_the_next_start_has_what_it_had(self):
+        self.start('/bin/sleep', '1000', flags=['-m', '128M'])
+        self.update('256M')
+        self.pv('stop', '-t', '0', 'box', rc=0)
+        self.pv('start', 'box', rc=0)
+        self.assertEqual(self.given(), 256 * MIB)
+        self.assertGreater(self.total(), 200 * MIB)
+
+    def test_the_maximum_costs_nothing(self):
+        """The default maximum, which is the host's memory, against none at all."""
+        used = {}
+        for name, flags in (('none', ['--memory-max', '256M']), ('all', [])):
+            self.start('/bin/sleep', '1000', name=name, flags=['-m', '256M', *flags])
+            self.exec(name, '/bin/true', rc=0)
+            used[name] = self.stats(name)['memory_used_bytes']
+            self.remove(name)
+        self.assertLess(used['all'], used['none'] + 2 * MIB, used)
+
+    def test_the_workload_may_use_what_was_added(self):
+        """The agent's own limit follows."""
+        self.start('/bin/sleep', '1000', flags=['-m', '128M'])
+        path = '/sys/fs/cgroup/workload/memory.max'
+        first = int(self.exec('box', '/bin/cat', path, rc=0).text)
+        self.update('512M')
+        self.wait_for('the limit rises', lambda: int(
+            self.exec('box', '/bin/cat', path, rc=0).text) > first + 300 * MIB)
+        self.update('128M')
+        self.wait_for('the limit falls', lambda: int(
+            self.exec('box', '/bin/cat', path, rc=0).text) < first + 32 * MIB)
