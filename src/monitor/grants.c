@@ -84,9 +84,9 @@ static void fill_policy(const struct wire_net *spec, struct net_policy_config *p
     /* The user-mode network has nobody else on it, and its gateway is the host. */
     if (strcmp(spec->backend, "tap") != 0)
         p->num_host_loop = read_addresses(&spec->gateways, p->host_loop, NET_POLICY_ADDRESSES_MAX);
-    for (size_t i = 0; strcmp(spec->backend, "user") != 0 && i < spec->addresses.count &&
-                       p->num_local < NET_POLICY_ADDRESSES_MAX;
-         i++) {
+    bool alone = strcmp(spec->backend, "user") == 0 && !spec->folder;
+    for (size_t i = 0;
+         !alone && i < spec->addresses.count && p->num_local < NET_POLICY_ADDRESSES_MAX; i++) {
         int rc = workload_prefix_parse(spec->addresses.items[i], &p->local[p->num_local]);
         p->num_local += rc == 0 || rc == -ERANGE;
     }

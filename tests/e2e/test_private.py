@@ -190,6 +190,51 @@ class Reach(PrivateTest):
         self.assertEqual(process.wait(timeout=60), 0)
 
 
+class Names(PrivateTest):
+    """Machines find each other by name."""
+
+    def resolve(self, name, other, rc=0):
+        return self.exec(name, 'getent', 'ahosts', other, rc=rc).text
+
+    def test_name_hostname_and_alias_in_both_families(self):
+        self.network('net', '--internal')
+        self.join('one', 'net')
+        self.join('two', 'net', flags=['--hostname', 'boxy', '--network-alias', 'db'])
+        two = self.members('net')['two']
+        for name in ('two', 'TWO', 'boxy', 'db'):
+            found = self.resolve('one', name)
+            self.assertIn(two['address'], found)
+            self.assertIn(two['address6'], found)
+        self.ping('one', 'db')
+        self.resolve('one', 'three', rc=2)
+
+    def test_machines_that_come_and_go(self):
+        self.network('net')
+        self.join('one', 'net')
+        self.resolve('one', 'late', rc=2)
+        self.join('late', 'net')
+        self.ping('one', 'late')
+        self.pv('rm', '-f', 'late', rc=0)
+        self.resolve('one', 'late', rc=2)
+
+    def test_names_end_with_their_network(self):
+        self.network('left')
+        self.network('right')
+        self.join('one', 'left')
+        self.join('two', 'right')
+        self.resolve('one', 'two', rc=2)
+
+    def test_grants_hold_between_machines(self):
+        self.network('net', '--internal')
+        self.join('server', 'net', '/usr/bin/python3', '-c', SERVER)
+        self.wait_output('server', 'ready')
+        self.join('client', 'net', flags=['--grant', 'tcp:server:7000'])
+        self.join('fenced', 'net', flags=['--grant', 'tcp:server:7001'])
+        self.exec('client', '/usr/bin/python3', '-c', CLIENT, 'server', '3', rc=0)
+        self.ping('client', 'server', rc=1)
+        self.exec('fenced', '/usr/bin/python3', '-c', CLIENT, 'server', '3', rc=1)
+
+
 class Life(PrivateTest):
     def test_addresses_stay_over_stop_and_start(self):
         self.network('net')
