@@ -176,6 +176,21 @@ static void test_nothing_aims_at_the_host(void **state)
     assert_int_equal(counter(f, "sent"), 0);
 }
 
+static void test_fragments_are_dropped(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t b[60] = {[12] = 8, [14] = 0x45, [17] = 46, [30] = 10, [32] = 2, [33] = 2};
+    const uint8_t pieces[][2] = {{0x20, 0}, {0, 1}, {0x1f, 0xff}, {0x3f, 0xff}, {0x01, 0}};
+    for (size_t i = 0; i < PV_ARRAY_SIZE(pieces); i++) {
+        memcpy(b + 20, pieces[i], 2);
+        send_frame(f, b, sizeof(b));
+        assert_int_equal(counter(f, "refused"), i + 1);
+    }
+    memcpy(b + 20, "\x40", 2); /* only: do not fragment */
+    send_frame(f, b, sizeof(b));
+    assert_int_equal(counter(f, "sent"), 1);
+}
+
 static void test_short_frames_are_dropped(void **state)
 {
     struct fixture *f = *state;
@@ -238,6 +253,7 @@ int main(void)
         TEST(test_the_gateway_answers_arp),
         TEST(test_what_finds_no_room_waits),
         TEST(test_nothing_aims_at_the_host),
+        TEST(test_fragments_are_dropped),
         TEST(test_short_frames_are_dropped),
         TEST(test_a_port_that_is_taken_is_refused_with_a_way_out),
         TEST(test_an_address_that_is_elsewhere_is_refused),
