@@ -8,12 +8,14 @@ import subprocess
 import threading
 import unittest
 
-from harness import PC_INIT, PC_KERNEL, SERVER, MachineTest, reaper
+from harness import NET, OUTSIDE4, PC_INIT, PC_KERNEL, SERVER, MachineTest, reaper
+from servers import TcpServer, echo
 
 QEMU = shutil.which('qemu-system-x86_64')
 MIB = 1 << 20
 MODULES = ('virtio_ring', 'virtio', 'virtio_pci_modern_dev', 'virtio_pci_legacy_dev', 'virtio_pci',
            'virtio_blk', 'virtio-rng')
+NET_MODULES = (*MODULES[:5], 'failover', 'net_failover', 'virtio_net')
 
 
 def pad(data):
@@ -39,14 +41,14 @@ def read(path):
 @unittest.skipUnless(SERVER and PC_INIT, 'this build has no vhost_user_server')
 @unittest.skipUnless(PC_KERNEL, 'no kernel for a PC here: run tools/make-pc-kernel')
 class Qemu(MachineTest):
-    def initramfs(self):
+    def initramfs(self, modules):
         path = os.path.join(self.work_dir, 'initramfs')
         none = (0, 0)
         members = [(name, 0o40755, b'', none) for name in ('dev', 'sys', 'modules')]
         members += [('dev/console', 0o20600, b'', (5, 1)), ('init', 0o100755, read(PC_INIT), none),
-                    ('modules/order', 0o100644, ''.join(f'{m}.ko\n' for m in MODULES).encode(), none)]
+                    ('modules/order', 0o100644, ''.join(f'{m}.ko\n' for m in modules).encode(), none)]
         members += [(f'modules/{m}.ko', 0o100644, read(f'{PC_KERNEL}/modules/{m}.ko'), none)
-                    for m in MODULES]
+                    for m in modules]
         with open(path, 'wb') as f:
             f.write(cpio(members))
         self.addCleanup(os.unlink, path)
@@ -62,16 +64,20 @@ class Qemu(MachineTest):
         self.assertEqual(server.stdout.readline().strip(), 'ready')
         return server, memory[1]
 
-    def boot(self, memory, devices, on_line):
+    def boot(self, memory, devices, on_line, modules=MODULES):
         """Boots the PC; the lines of its console."""
         command = [QEMU, '-machine', 'q35,accel=tcg,memory-backend=mem', '-m', '128M', '-smp', '2',
                    '-object', f'memory-backend-file,id=mem,size=128M,mem-path={memory},share=on',
                    '-nodefaults', '-display', 'none', '-no-reboot', '-serial', 'stdio',
-                   '-kernel', f'{PC_KERNEL}/vmlinuz', '-initrd', self.initramfs(),
+                   '-kernel', f'{PC_KERNEL}/vmlinuz', '-initrd', self.initramfs(modules),
                    '-append', 'console=ttyS0 quiet panic=-1']
         for i, (device, address) in enumerate(devices):
-            command += ['-chardev', f'socket,id=c{i},path={address}', '-device',
-                        f'{device},chardev=c{i}']
+            command += ['-chardev', f'socket,id=c{i},path={address}']
+            if device == 'net':  # QEMU 7.2 dies over the vectors of one without KVM
+                command += ['-netdev', f'vhost-user,id=n{i},chardev=c{i}', '-device',
+                            f'virtio-net-pci,netdev=n{i},vectors=0']
+            else:
+                command += ['-device', f'{device},chardev=c{i}']
         qemu = reaper.popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, cwd=self.work_dir)
         self.children.append(qemu)
@@ -123,3 +129,14 @@ class Qemu(MachineTest):
 
     def test_a_disk_and_random_numbers_without_status(self):
         self.use_disk(1, ['rng:rng.sock'], ['--no-status'])
+
+    @unittest.skipUnless(NET, 'needs a network namespace of the tests\' own: run them as root')
+    def test_a_network_card(self):
+        server, memory = self.serve('net:net.sock')
+        with TcpServer(OUTSIDE4, echo, port=7007):
+            lines = self.boot(memory, [('net', 'net.sock')], lambda line: None, NET_MODULES)
+        said, _ = server.communicate(timeout=10)
+        self.assertEqual(said.strip(), '')  # nothing was broken
+        for what in ('card', 'connect', 'echo', 'refused'):
+            self.assertIn('ok ' + what, lines)
+        self.assertIn('end', lines)

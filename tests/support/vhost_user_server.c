@@ -4,6 +4,7 @@
  *
  * Usage: vhost_user_server [--no-status] MEMORY_MIB KIND:SOCKET[:ARGUMENT]...
  *   blk:SOCKET:FILE   a disk of the serial number "conformance", qcow2 when FILE ends with that
+ *   net:SOCKET        a card on a user-mode network, as machines have it
  *   rng:SOCKET
  *
  * The transport compares a front end's memory with memory of ours, so the front end is given ours:
@@ -16,10 +17,13 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "memory/memory.h"
+#include "net/table.h"
 #include "virtio/device/blk.h"
+#include "virtio/device/net.h"
 #include "virtio/device/rng.h"
 #include "virtio/transport/vhost_user.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -33,7 +37,8 @@
 struct served {
     const char *socket, *argument;
     int listen_fd;
-    struct disk *disk; /* blk */
+    struct disk *disk;     /* blk */
+    struct net_link *link; /* net */
     struct virtio_device *device;
     struct virtio_vhost_user *conn;
 };
@@ -60,6 +65,20 @@ static int make_blk(struct served *s, struct pv_error *err)
     return rc == 0 ? virtio_blk_new(&options, server.loop, &s->device, err) : rc;
 }
 
+static int make_net(struct served *s, struct pv_error *err)
+{
+    struct net_config c = {.has4 = true, .has6 = true, .prefix4 = 24, .prefix6 = 64};
+    inet_pton(AF_INET, "10.0.2.15", &c.guest4);
+    inet_pton(AF_INET, WORKLOAD_NETWORK_USER_GATEWAY4, &c.gateway4);
+    inet_pton(AF_INET, WORKLOAD_NETWORK_USER_DNS4, &c.dns4);
+    inet_pton(AF_INET6, "fd00::15", &c.guest6);
+    inet_pton(AF_INET6, WORKLOAD_NETWORK_USER_GATEWAY6, &c.gateway6);
+    inet_pton(AF_INET6, WORKLOAD_NETWORK_USER_DNS6, &c.dns6);
+    int rc = net_backend_find("user")->open(&c, server.loop, &s->link, err);
+    struct virtio_net_options options = {.link = s->link, .mac = {2, 0, 0, 0, 0, 1}};
+    return rc == 0 ? virtio_net_new(&options, server.loop, &s->device, err) : rc;
+}
+
 static int make_rng(struct served *s, struct pv_error *err)
 {
     return virtio_rng_new(&(struct virtio_rng_options){0}, server.loop, &s->device, err);
@@ -70,6 +89,7 @@ static const struct {
     int (*make)(struct served *s, struct pv_error *err);
 } kinds[] = {
     {"blk", make_blk},
+    {"net", make_net},
     {"rng", make_rng},
 };
 
@@ -215,6 +235,7 @@ int main(int argc, char **argv)
         virtio_vhost_user_free(server.served[i].conn);
         virtio_device_free(server.served[i].device);
         disk_close(server.served[i].disk);
+        net_link_free(server.served[i].link);
         unlink(server.served[i].socket);
     }
     return 0;
