@@ -388,13 +388,11 @@ void instance_network_leave(const struct instance_store *store, const char *id)
     }
 }
 
-void instance_network_clean(const struct instance_store *store, const char *name, uint32_t number)
+void instance_network_clean(const char *folder, uint32_t number)
 {
-    char path[256];
-    pv_auto_fd int folder = open_folder(store, false, NULL);
-    int len = snprintf(path, sizeof(path), "%s/" INSTANCE_NETWORK_PORTS_FOLDER "/%u", name, number);
-    if (folder >= 0 && len < (int)sizeof(path))
-        unlinkat(folder, path, 0);
+    pv_auto_free char *path = pv_strf("%s/" INSTANCE_NETWORK_PORTS_FOLDER "/%u", folder, number);
+    if (path)
+        unlink(path);
 }
 
 /* --- making and removing ----------------------------------------------------------------------*/

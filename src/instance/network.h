@@ -58,8 +58,8 @@ int instance_network_join(const struct instance_store *store,
                           uint32_t *ret_number, struct pv_error *err);
 /* Gives all numbers of this instance back, in all networks. Missing ones are success. */
 void instance_network_leave(const struct instance_store *store, const char *id);
-/* Removes the socket of a member that is dead. */
-void instance_network_clean(const struct instance_store *store, const char *name, uint32_t number);
+/* Removes the socket of a member that is dead. folder: of the network, absolute. */
+void instance_network_clean(const char *folder, uint32_t number);
 
 /* Calls visit for each member, in the order of their numbers, until it returns non-zero, which is
  * returned. Damaged members are left out. */

@@ -77,6 +77,14 @@ static bool is_marked(const struct instance_store *store, const char *id)
     return faccessat(store->instances_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+static void clean_networks(const struct instance *instance)
+{
+    const struct wire_machine *m = &instance->config.machine;
+    for (uint32_t i = 0; i < m->num_nets; i++)
+        if (m->nets[i].folder)
+            instance_network_clean(m->nets[i].folder, m->nets[i].number);
+}
+
 /* Everything outside the instance's own folder. */
 static int clean_outside(const struct instance_store *store, struct instance *instance,
                          struct pv_error *err)
@@ -86,6 +94,7 @@ static int clean_outside(const struct instance_store *store, struct instance *in
         rc = kill_rest(instance, err);
         if (rc == 0)
             rc = clean_isolation(instance, err);
+        clean_networks(instance);
     }
     return rc == 0 ? remove_run_folder(store, instance, err) : rc;
 }

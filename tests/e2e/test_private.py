@@ -245,6 +245,8 @@ class Life(PrivateTest):
         self.pv('stop', '-t', '1', 'two', rc=0)
         self.ping('one', before['two']['address'], rc=1)
         self.assertFalse(self.members('net')['two']['running'])
+        ports = os.path.join(self.root_dir, 'networks', 'net', 'ports')
+        self.assertEqual(len(os.listdir(ports)), 1)  # the stopped one's is gone
         self.pv('start', 'two', rc=0)
         self.wait_for('the other machine', lambda: self.exec(
             'one', 'ping', '-c', '1', '-W', '1', before['two']['address']).rc == 0)
