@@ -119,6 +119,13 @@ static int make_mem(struct monitor *m, struct monitor_device *d, struct pv_error
     return rc;
 }
 
+/* The disks of the root come first. More queues than one are worth it for writes of several vCPUs
+ * at once, and cost a little of the boot each. */
+static uint32_t first_user_disk(const struct monitor *m)
+{
+    return (m->spec.setup.image_device != NULL) + (m->spec.setup.layer_device != NULL);
+}
+
 /* A full file system refuses thousands of requests: one line tells of them. */
 static void on_disk_error(void *data, enum disk_op op, uint64_t offset, int error)
 {
@@ -178,6 +185,7 @@ static int make_disk(struct monitor *m, struct monitor_device *d, uint32_t index
         .disk = d->disk,
         .read_only = spec->read_only,
         .serial = spec->serial,
+        .num_queues = index < first_user_disk(m) ? 1 : PV_MIN(m->spec.cpus, VIRTIO_BLK_QUEUES_MAX),
         .bytes = spec->bytes,
         .operations = spec->operations,
         .on_error = on_disk_error,

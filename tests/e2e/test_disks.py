@@ -56,6 +56,14 @@ class Disks(DiskTest):
             f.seek(512)
             self.assertEqual(f.read(15), b'written to two\n')
 
+    def test_as_many_queues_as_virtual_cpus(self):
+        for cpus, queues in ((1, 1), (2, 2), (6, 4)):
+            out = self.sh('ls /sys/block/vdc/mq | wc -l; ls /sys/block/vdb/mq | wc -l; '
+                          'for i in 1 2 3 4; do dd if=/dev/zero of=/dev/vdc bs=64k count=64 seek=$i '
+                          'oflag=direct status=none & done; wait', flags=[
+                              '--cpus', str(cpus), '--disk', self.disk()]).text
+            self.assertEqual(out, f'{queues}\n1\n')
+
     def test_without_a_layer_the_names_move_up(self):
         out = self.sh('readlink /dev/disk/by-id/virtio-disk1',
                       flags=['--read-only', '--disk', self.disk()]).text

@@ -465,7 +465,7 @@ int virtio_blk_new(const struct virtio_blk_options *options, struct pv_loop *loo
         return pv_error_set(err, EINVAL, "create device blk: serial '%s': give at most %d bytes",
                             options->serial, VIRTIO_BLK_SERIAL_MAX);
     if (options->num_queues > VIRTIO_BLK_QUEUES_MAX)
-        return pv_error_set(err, EINVAL, "create device blk: %u queues: at most %d are possible",
+        return pv_error_set(err, EINVAL, "create device blk: %u queues: at most %u are possible",
                             options->num_queues, VIRTIO_BLK_QUEUES_MAX);
     struct blk *b = calloc(1, sizeof(*b));
     if (!b)

@@ -10,7 +10,7 @@
 #include "virtio/device.h"
 
 #define VIRTIO_BLK_SERIAL_MAX 20
-#define VIRTIO_BLK_QUEUES_MAX 4
+#define VIRTIO_BLK_QUEUES_MAX 4u
 
 struct virtio_blk_options {
     struct disk *disk;   /* borrowed, must outlive the device */
