@@ -522,7 +522,7 @@ static void test_a_guest_that_knows_no_flush_has_no_cache(void **state)
 
 static int set_up_rate(void **state)
 {
-    struct virtio_blk_options o = {.bytes = {.per_second = 512 * 100, .burst = 512},
+    struct virtio_blk_options o = {.bytes = {.per_second = 512 * 10, .burst = 512},
                                    .operations = {.per_second = 1000000}};
     return set_up_with(state, FAKE_VHOST_USER, "/tmp/pv-blk-XXXXXX", BYTES, o, 0);
 }
@@ -531,13 +531,13 @@ static void test_what_is_over_the_rate_waits(void **state)
 {
     struct fixture *f = *state;
     uint64_t begin = pv_time_monotonic_ns();
-    for (int i = 0; i < 6; i++)
+    for (int i = 0; i < 4; i++)
         assert_int_equal(request(f, VIRTIO_BLK_T_OUT, 0, 512), VIRTIO_BLK_S_OK);
-    assert_true(pv_time_monotonic_ns() - begin >= 50 * 1000000);
-    assert_true(fake_driver_counter(f->d, "throttled") >= 5);
+    assert_true(pv_time_monotonic_ns() - begin >= 300 * 1000000);
+    assert_true(fake_driver_counter(f->d, "throttled") > 0);
     assert_true(fake_driver_counter(f->d, "throttled_ns") > 0);
-    assert_int_equal(fake_driver_counter(f->d, "writes"), 6);
-    assert_int_equal(fake_driver_counter(f->d, "written_bytes"), 6 * 512);
+    assert_int_equal(fake_driver_counter(f->d, "writes"), 4);
+    assert_int_equal(fake_driver_counter(f->d, "written_bytes"), 4 * 512);
 
     /* larger than the burst: it passes, and the next one pays for it, unless the limit goes */
     assert_int_equal(request(f, VIRTIO_BLK_T_IN, 0, LARGE), VIRTIO_BLK_S_OK);
@@ -548,7 +548,7 @@ static void test_what_is_over_the_rate_waits(void **state)
     fake_driver_kick(f->d, 0);
     fake_driver_turn(f->d);
     struct fake_used used;
-    assert_false(fake_driver_get_used(f->d, 0, &used)); /* for five seconds */
+    assert_false(fake_driver_get_used(f->d, 0, &used)); /* for most of a minute */
     virtio_blk_set_rate(f->dev, &none, &none);
     assert_int_equal(fake_driver_wait_used(f->d, 0).len, 513);
 }
