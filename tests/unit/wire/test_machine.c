@@ -7,7 +7,8 @@
 #define NET                                                                                        \
     "{\"backend\": \"user\", \"mac\": \"02:00:00:00:00:01\", \"addresses\": [\"10.0.2.15/24\"], "  \
     "\"gateways\": [\"10.0.2.2\"], \"dns\": [\"10.0.2.3\"], \"ports\": [\"0.0.0.0:80:80/tcp\"], "  \
-    "\"bridge\": \"br0\"}"
+    "\"bridge\": \"br0\", \"folder\": \"/networks/back\", \"subnet\": \"10.89.3.0/24\", "          \
+    "\"subnet6\": \"fd12::/64\", \"number\": 7}"
 #define SETUP(image, layer)                                                                        \
     "{\"hostname\": \"h\", \"image_type\": \"ext4\", \"image_device\": \"" image                   \
     "\", \"layer_device\": \"" layer "\"}"
@@ -104,6 +105,10 @@ static void test_everything_is_read(void **state)
     assert_string_equal(m.nets[0].ports.items[0], "0.0.0.0:80:80/tcp");
     assert_string_equal(m.nets[0].dns.items[0], "10.0.2.3");
     assert_string_equal(m.nets[0].bridge, "br0");
+    assert_string_equal(m.nets[0].folder, "/networks/back");
+    assert_string_equal(m.nets[0].subnet, "10.89.3.0/24");
+    assert_string_equal(m.nets[0].subnet6, "fd12::/64");
+    assert_int_equal(m.nets[0].number, 7);
     assert_string_equal(m.nameservers.items[0], "192.0.2.53");
     wire_machine_done(&m);
 }
@@ -263,6 +268,7 @@ static void test_what_is_written_is_read(void **state)
     wire_machine_done(&again);
 }
 
+#define PRIVATE "\"folder\": \"/n\", \"subnet\": \"10.89.3.0/24\", \"subnet6\": \"fd12::/64\""
 #define CARD "\"backend\": \"user\", \"mac\": \"02:00:00:00:00:01\""
 
 static void test_networks_are_checked(void **state)
@@ -276,6 +282,13 @@ static void test_networks_are_checked(void **state)
     check("nets", "[{" CARD ", \"bridge\": \"0123456789abcdef\"}]", -ERANGE);
     check("nets", "[{" CARD ", \"unheard_of\": 1}]", -EINVAL);
     check("nets", "{}", -EINVAL);
+    check("nets", "[{" CARD "," PRIVATE ", \"number\": 1}]", 0);
+    check("nets", "[{" CARD "," PRIVATE ", \"number\": 65535}]", 0);
+    check("nets", "[{" CARD "," PRIVATE ", \"number\": 0}]", -ERANGE);
+    check("nets", "[{" CARD "," PRIVATE ", \"number\": 65536}]", -ERANGE);
+    check("nets", "[{" CARD ", \"folder\": \"/n\"}]", -EINVAL);
+    check("nets", "[{" CARD ", \"folder\": \"n\", \"number\": 1}]", -EINVAL);
+    check("nets", "[{" CARD ", \"folder\": \"/n\", \"subnet\": \"x\"}]", -EINVAL);
     check("nameservers", "[\"name\"]", -EINVAL);
 }
 
