@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our devices behind another front end: QEMU boots a stock Debian kernel whose disk and random
-numbers are ours. The other direction, our guest on a foreign back end, is
+"""Our devices behind another front end: QEMU boots a stock Debian kernel whose disk, random numbers,
+network card or shared folder are ours. The other direction, our guest on a foreign back end, is
 test_disks.StorageDaemon."""
 import os
 import shutil
@@ -16,6 +16,7 @@ MIB = 1 << 20
 MODULES = ('virtio_ring', 'virtio', 'virtio_pci_modern_dev', 'virtio_pci_legacy_dev', 'virtio_pci',
            'virtio_blk', 'virtio-rng')
 NET_MODULES = (*MODULES[:5], 'failover', 'net_failover', 'virtio_net')
+FS_MODULES = (*MODULES[:5], 'fuse', 'virtiofs')
 
 
 def pad(data):
@@ -140,3 +141,22 @@ class Qemu(MachineTest):
         for what in ('card', 'connect', 'echo', 'refused'):
             self.assertIn('ok ' + what, lines)
         self.assertIn('end', lines)
+
+    def test_a_shared_folder(self):
+        folder = os.path.join(self.work_dir, 'share')
+        os.mkdir(folder)
+        self.addCleanup(shutil.rmtree, folder)
+        with open(os.path.join(folder, 'host'), 'w') as f:
+            f.write('of the host')
+        # QEMU 7.2 never says DRIVER_OK to a shared folder.
+        server, memory = self.serve('fs:fs.sock:' + folder, flags=['--no-status'])
+        lines = self.boot(memory, [('vhost-user-fs-pci,tag=share', 'fs.sock')], lambda line: None,
+                          FS_MODULES)
+        said, _ = server.communicate(timeout=10)
+        self.assertEqual(said.strip(), '')  # nothing was broken
+        for what in ('share', 'share write', 'share names', 'share again', 'share read',
+                     'share attributes', 'share list', 'share gone', 'share end'):
+            self.assertIn('ok ' + what, lines)
+        self.assertIn('end', lines)
+        self.assertEqual(sorted(os.listdir(folder)), ['dir', 'host', 'way'])
+        self.assertEqual(os.path.getsize(folder + '/dir/link'), 4 * MIB)

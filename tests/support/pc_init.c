@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * pc_init.c: the only program of a PC whose devices are ours (tests/e2e/test_conformance.py): loads
- * the modules that /modules/order names, uses a disk and a source of random numbers in every way
- * that a driver has, and says a line for each on the console: "ok WHAT" or "FAILED WHAT".
+ * the modules that /modules/order names, uses what they drive, a disk and a source of random
+ * numbers, a shared folder or a network card, in every way that a driver has, and says a line for
+ * each on the console: "ok WHAT" or "FAILED WHAT".
  */
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -18,6 +20,7 @@
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -261,6 +264,55 @@ static void tell(void)
     printf("discards %s\n", text);
 }
 
+/* -- a shared folder: it holds the file "host" -- */
+
+static int mount_share(void)
+{
+    for (int i = 0; i < 100; i++) { /* the device is probed meanwhile */
+        if (mount("share", "/share", "virtiofs", 0, NULL) == 0)
+            return 1;
+        usleep(50000);
+    }
+    return 0;
+}
+
+static unsigned count_names(const char *path)
+{
+    unsigned n = 0;
+    DIR *dir = opendir(path);
+    while (dir && readdir(dir))
+        n++;
+    if (dir)
+        closedir(dir);
+    return n;
+}
+
+static void use_share(uint8_t *buf, uint8_t *bytes)
+{
+    struct stat st;
+    mkdir("/share", 0755);
+    verdict("share", mount_share());
+    fill(bytes, PATTERN_BYTES, 29);
+    int fd = open("/share/data", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+    verdict("share write", write(fd, bytes, PATTERN_BYTES) == PATTERN_BYTES && fsync(fd) == 0);
+    verdict("share names",
+            rename("/share/data", "/share/moved") == 0 && mkdir("/share/dir", 0700) == 0 &&
+                link("/share/moved", "/share/dir/link") == 0 &&
+                symlink("dir/link", "/share/way") == 0 && unlink("/share/moved") == 0);
+    close(fd);
+    /* The driver's queues stop and start, and nothing is left in its cache. */
+    verdict("share again", umount("/share") == 0 && mount_share());
+    fd = open("/share/way", O_RDONLY | O_CLOEXEC);
+    verdict("share read", read(fd, buf, PATTERN_BYTES) == PATTERN_BYTES &&
+                              memcmp(buf, bytes, PATTERN_BYTES) == 0);
+    verdict("share attributes", fstat(fd, &st) == 0 && st.st_size == PATTERN_BYTES &&
+                                    (st.st_mode & 07777) == 0640 && st.st_nlink == 1);
+    close(fd);
+    verdict("share list", count_names("/share") == 5); /* ".", "..", host, dir, way */
+    verdict("share gone", open("/share/data", O_RDONLY | O_CLOEXEC) < 0 && errno == ENOENT);
+    verdict("share end", umount("/share") == 0);
+}
+
 int main(void)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -268,9 +320,12 @@ int main(void)
     mount("sys", "/sys", "sysfs", 0, NULL);
     load_modules();
     int has_disk = access("/modules/virtio_blk.ko", F_OK) == 0;
+    int has_share = access("/modules/virtiofs.ko", F_OK) == 0;
     int fd = has_disk ? open_disk() : -1;
     uint8_t *buf = aligned_alloc(4096, PATTERN_BYTES), *bytes = aligned_alloc(4096, PATTERN_BYTES);
-    if (!has_disk && buf && bytes)
+    if (has_share && buf && bytes)
+        use_share(buf, bytes);
+    else if (!has_disk && buf && bytes)
         use_net(buf, bytes);
     else
         verdict("disk", fd >= 0 && buf && bytes);

@@ -4,6 +4,7 @@
  *
  * Usage: vhost_user_server [--no-status] MEMORY_MIB KIND:SOCKET[:ARGUMENT]...
  *   blk:SOCKET:FILE   a disk of the serial number "conformance", qcow2 when FILE ends with that
+ *   fs:SOCKET:FOLDER  that folder as machines share one, of the tag "share"
  *   net:SOCKET        a card on a user-mode network, as machines have it
  *   rng:SOCKET
  *
@@ -19,16 +20,19 @@
 #include "memory/memory.h"
 #include "net/table.h"
 #include "virtio/device/blk.h"
+#include "virtio/device/fs.h"
 #include "virtio/device/net.h"
 #include "virtio/device/rng.h"
 #include "virtio/transport/vhost_user.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #define SERVED_MAX 8
@@ -39,6 +43,8 @@ struct served {
     int listen_fd;
     struct disk *disk;     /* blk */
     struct net_link *link; /* net */
+    struct fs *fs;         /* fs */
+    int folder_fd;         /* fs: borrowed by it */
     struct virtio_device *device;
     struct virtio_vhost_user *conn;
 };
@@ -79,6 +85,26 @@ static int make_net(struct served *s, struct pv_error *err)
     return rc == 0 ? virtio_net_new(&options, server.loop, &s->device, err) : rc;
 }
 
+static int make_fs(struct served *s, struct pv_error *err)
+{
+    s->folder_fd = open(s->argument, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (s->folder_fd < 0)
+        return pv_error_set(err, errno, "folder '%s': %s", s->argument, strerror(errno));
+    const struct fs_options fs_options = {.root_fd = s->folder_fd};
+    const struct fs_situation situation = {.map_owners = geteuid() != 0,
+                                           .owner_uid = geteuid(),
+                                           .owner_gid = getegid(),
+                                           .max_files = 500};
+    int rc = fs_new(&fs_options, &s->fs, err);
+    if (rc == 0)
+        rc = fs_settle(s->fs, &situation, err);
+    if (rc == 0)
+        rc = fs_start(s->fs, server.loop, err);
+    const struct virtio_fs_options options = {.fs = s->fs, .tag = "share"};
+    umask(0);
+    return rc == 0 ? virtio_fs_new(&options, server.loop, &s->device, err) : rc;
+}
+
 static int make_rng(struct served *s, struct pv_error *err)
 {
     return virtio_rng_new(&(struct virtio_rng_options){0}, server.loop, &s->device, err);
@@ -89,6 +115,7 @@ static const struct {
     int (*make)(struct served *s, struct pv_error *err);
 } kinds[] = {
     {"blk", make_blk},
+    {"fs", make_fs},
     {"net", make_net},
     {"rng", make_rng},
 };
@@ -233,9 +260,12 @@ int main(int argc, char **argv)
     pv_loop_run(server.loop);
     for (size_t i = 0; i < server.num_served; i++) {
         virtio_vhost_user_free(server.served[i].conn);
+        if (server.served[i].fs)
+            fs_stop(server.served[i].fs);
         virtio_device_free(server.served[i].device);
         disk_close(server.served[i].disk);
         net_link_free(server.served[i].link);
+        fs_free(server.served[i].fs);
         unlink(server.served[i].socket);
     }
     return 0;

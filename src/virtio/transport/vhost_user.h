@@ -22,7 +22,7 @@ struct virtio_vhost_user_options {
     struct virtio_device *device; /* borrowed: one transport per device at a time */
     bool offer_inband;            /* offer VHOST_USER_PROTOCOL_F_INBAND_NOTIFICATIONS */
     /* Do not offer VHOST_USER_PROTOCOL_F_STATUS: the device begins with its first ring. For QEMU
-     * 7.2, which never says DRIVER_OK to an rng. */
+     * 7.2, which never says DRIVER_OK to an rng or a shared folder. */
     bool no_status;
     /* Accept eventfds as call descriptors. A front end could make a write to one of them block, so
      * this is only for a front end that is a trusted program; a guest kernel passes sockets. */
