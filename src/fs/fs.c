@@ -72,8 +72,8 @@ static const struct {
 };
 
 static const char *const counter_labels[FS_COUNTERS] = {
-    "requests",      "handed_over", "errors",     "bad_requests", "bytes_read",
-    "bytes_written", "nodes",       "open_files", "gone",
+    "requests",      "handed_over", "errors",     "bad_requests", "read_bytes",
+    "written_bytes", "nodes",       "open_files", "gone",
 };
 
 const struct fs_syscall fs_syscalls[] = {

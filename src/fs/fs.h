@@ -95,7 +95,7 @@ bool fs_stop(struct fs *fs);
 /* Forgets all that the guest knew: its nodes and open files. */
 void fs_reset(struct fs *fs);
 
-/* requests, handed_over, errors, bad_requests, bytes_read, bytes_written, nodes, open_files; also
+/* requests, handed_over, errors, bad_requests, read_bytes, written_bytes, nodes, open_files; also
  * gone: 1 once the folder itself has disappeared. Valid as long as the server. */
 void fs_get_counters(const struct fs *fs, const char *name, struct pv_counter_group *ret_group);
 

@@ -17,17 +17,21 @@
 /* A guest that is busy answers late; `stats` shows then what the host sees. */
 #define ANSWER_TIMEOUT_NS (1000ull * 1000000)
 
-static int add_group(struct pv_json *devices, const struct pv_counter_group *group)
+/* Adds to parent, under the group's name, its counters and those of `inner`, which may be NULL. */
+static int add_group(struct pv_json *parent, const struct pv_counter_group *group,
+                     const struct pv_counter_group *inner)
 {
     struct pv_json *o = pv_json_new_object();
     int rc = o ? 0 : -ENOMEM;
     for (size_t i = 0; i < group->count && rc == 0; i++)
         rc = pv_json_add_u64(o, group->labels[i], group->values[i]);
+    if (rc == 0 && inner)
+        rc = add_group(o, inner, NULL);
     if (rc < 0) {
         pv_json_free(o);
         return rc;
     }
-    return pv_json_add(devices, group->name, o);
+    return pv_json_add(parent, group->name, o);
 }
 
 static int add_devices(struct pv_json *parent, const struct monitor *m)
@@ -35,11 +39,14 @@ static int add_devices(struct pv_json *parent, const struct monitor *m)
     struct pv_json *devices = pv_json_new_object();
     int rc = devices ? 0 : -ENOMEM;
     for (size_t i = 0; i < m->num_devices && rc == 0; i++) {
-        struct pv_counter_group group;
-        if (!m->devices[i].device)
+        const struct monitor_device *d = &m->devices[i];
+        struct pv_counter_group group, folder;
+        if (!d->device)
             continue;
-        virtio_device_get_counters(m->devices[i].device, m->devices[i].name, &group);
-        rc = add_group(devices, &group);
+        virtio_device_get_counters(d->device, d->name, &group);
+        if (d->fs)
+            fs_get_counters(d->fs, "folder", &folder);
+        rc = add_group(devices, &group, d->fs ? &folder : NULL);
     }
     if (rc < 0) {
         pv_json_free(devices);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Volumes: folders of the host in a machine, and what of the machine comes to the host."""
+import json
 import os
 import shutil
 import stat
@@ -311,6 +312,29 @@ class Volumes(VolumeTest):
         self.assertEqual(machine['volumes'][0]['cache'], 'always')
         self.assertEqual(machine['setup']['mounts'][0]['target'], '/v')
         self.assertTrue(machine['setup']['mounts'][0]['read_only'])
+        self.remove('box')
+
+    def test_stats_count_what_goes_through(self):
+        path = self.folder()
+        self.write(path + '/in', 'x' * 70000)
+        self.start('sleep', '1000', name='box', flags=['-v', path + ':/v'])
+        self.exec('box', 'sh', '-c', 'cat /v/in >/dev/null; head -c 50000 /dev/zero >/v/out; '
+                  'mkdir /v/in; sleep 1000 </v/in >/dev/null 2>&1 & exit 0', rc=0)
+
+        def count():
+            text = self.pv('stats', '--no-stream', '--format', 'json', 'box', rc=0).text
+            return json.loads(text)['devices']['fs0']
+        # The guest closes files a little later than its programs do.
+        self.wait_for('one open file', lambda: count()['folder']['open_files'] == 1)
+        fs = count()
+        folder = fs['folder']
+        self.assertEqual(folder['requests'], fs['requests'])
+        self.assertGreater(fs['requests'], 10)
+        self.assertEqual(fs['bad_requests'], 0)
+        self.assertEqual(folder['read_bytes'], 70000)
+        self.assertEqual(folder['written_bytes'], 50000)
+        self.assertGreater(folder['errors'], 0)  # mkdir
+        self.assertEqual(folder['gone'], 0)
         self.remove('box')
 
     @unittest.skipUnless(ROOT, 'only root may give files away')
