@@ -97,7 +97,8 @@ static uint64_t balloon_for(const struct monitor *m, uint64_t bytes, uint64_t re
     if (plugged(m) <= region)
         return least;
     uint64_t most = m->resize.boot + plugged(m) - bytes;
-    return m->resize.squeeze ? most : PV_MAX(least, PV_MIN(ballooned(m), most));
+    uint64_t stays = PV_MIN(ballooned(m), most);
+    return m->resize.squeeze ? most : PV_MAX(least, stays);
 }
 
 /* Tells the devices where to go. */

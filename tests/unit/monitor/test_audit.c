@@ -40,11 +40,11 @@ static int tear_down(void **state)
     return rmdir(f->dir);
 }
 
-static char *read_log(struct fixture *f)
+/* The caller frees *ret_text. */
+static void read_log(struct fixture *f, char **ret_text)
 {
-    char *text = NULL;
-    assert_int_equal(pv_fd_read_file(f->dirfd, MONITOR_AUDIT_FILE, 4u << 20, &text, NULL, NULL), 0);
-    return text;
+    int rc = pv_fd_read_file(f->dirfd, MONITOR_AUDIT_FILE, 4u << 20, ret_text, NULL, NULL);
+    assert_int_equal(rc, 0);
 }
 
 static void deny(struct fixture *f, const char *name)
@@ -64,7 +64,8 @@ static void test_a_line(void **state)
     struct fixture *f = *state;
     deny(f, "a\"b.example"); /* a name is the guest's word */
     monitor_audit_add_vsock(f->audit, 5000);
-    pv_auto_free char *text = read_log(f);
+    pv_auto_free char *text = NULL;
+    read_log(f, &text);
     char *second = strchr(text, '\n') + 1;
     struct pv_json *line;
     pv_auto_free char *name = NULL, *rule = NULL, *time = NULL;
@@ -84,7 +85,8 @@ static void test_a_flood_is_left_out_and_counted(void **state)
     unsigned lines = 0;
     for (unsigned i = 0; i < 10 * MONITOR_AUDIT_LINES_BURST; i++)
         deny(f, NULL);
-    pv_auto_free char *text = read_log(f);
+    pv_auto_free char *text = NULL;
+    read_log(f, &text);
     for (const char *p = text; (p = strchr(p, '\n')); p++)
         lines++;
     assert_in_range(lines, MONITOR_AUDIT_LINES_BURST,
