@@ -32,10 +32,12 @@
 #define LOWER_SPARE (4ull << 20)
 #define ADAPT_FIRST_NS (50ull * 1000000)
 #define ADAPT_LAST_NS (3200ull * 1000000)
+#define CPU_PERIOD_US 100000u
 #define LOOK_AWAY_NS (200ull * 1000000)
 
 /* memory.max, memory.events, memory.current, memory.stat */
 static int max_fd = -1, events_fd = -1, current_fd = -1, stat_fd = -1;
+static int cpu_max_fd = -1;
 static struct pv_loop_source *event_source, *event_timer, *adapt_timer;
 static uint64_t adapt_pause_ns;
 static uint64_t limit;
@@ -148,6 +150,22 @@ void agent_cgroup_adapt(void)
         pv_loop_arm(adapt_timer, adapt_pause_ns);
 }
 
+int agent_cgroup_cpu_text(uint32_t milli, char text[AGENT_CGROUP_CPU_TEXT])
+{
+    uint64_t quota = (uint64_t)milli * (CPU_PERIOD_US / 1000);
+    return quota ? snprintf(text, AGENT_CGROUP_CPU_TEXT, "%" PRIu64 " %u", quota, CPU_PERIOD_US)
+                 : snprintf(text, AGENT_CGROUP_CPU_TEXT, "max %u", CPU_PERIOD_US);
+}
+
+int agent_cgroup_set_cpu(uint32_t milli)
+{
+    char text[AGENT_CGROUP_CPU_TEXT];
+    int len = agent_cgroup_cpu_text(milli, text);
+    if (cpu_max_fd < 0)
+        return -ENOENT;
+    return pwrite(cpu_max_fd, text, (size_t)len, 0) == len ? 0 : -errno;
+}
+
 int agent_cgroup_make(void)
 {
     static const char *const controllers[] = {"+cpu", "+memory", "+pids", "+io", "+cpuset"};
@@ -166,6 +184,7 @@ int agent_cgroup_make(void)
     events_fd = openat(tree, "workload/memory.events", O_RDONLY | O_CLOEXEC);
     current_fd = openat(tree, "workload/memory.current", O_RDONLY | O_CLOEXEC);
     stat_fd = openat(tree, "workload/memory.stat", O_RDONLY | O_CLOEXEC);
+    cpu_max_fd = openat(tree, "workload/cpu.max", O_WRONLY | O_CLOEXEC);
     total_at_boot = total_memory();
     used_at_boot = unavailable_memory();
     raise_limit();

@@ -7,6 +7,10 @@
 
 #include "base/loop.h"
 
+#include <stdint.h>
+
+#define AGENT_CGROUP_CPU_TEXT 32
+
 /* Makes /sys/fs/cgroup/workload, with the controllers that the kernel has and a limit just below
  * the machine's memory. Returns its cgroup.procs for writing, or -errno. */
 int agent_cgroup_make(void);
@@ -16,6 +20,11 @@ int agent_cgroup_watch(struct pv_loop *loop);
 /* The machine has another amount of memory: the limit follows, down to what the workload cannot do
  * without. */
 void agent_cgroup_adapt(void);
+
+/* The workload may use so many thousandths of a CPU; 0: any. 0 or -errno. */
+int agent_cgroup_set_cpu(uint32_t milli);
+/* The same as the text of a cpu.max. Returns its length. */
+int agent_cgroup_cpu_text(uint32_t milli, char text[AGENT_CGROUP_CPU_TEXT]);
 
 /* The limit for a workload that has to fit into `wanted` bytes, from its memory.current and the
  * text of its memory.stat: what is not file pages stays, with a little more, so that lowering the

@@ -108,7 +108,12 @@ static void on_machine(void *data, const struct wire_setup *setup)
     m->world.hostname = m->hostname;
     if (sethostname(setup->hostname, strlen(setup->hostname)) < 0)
         agent_log_note("set the host name: %s", strerror(errno));
-    int rc = agent_root_enter(setup, &m->layer_fd, &err);
+    int rc = setup->cpu_milli ? agent_cgroup_set_cpu(setup->cpu_milli) : 0;
+    if (rc < 0) {
+        fail_errno(m, "limit the workload's CPU time", -rc);
+        return;
+    }
+    rc = agent_root_enter(setup, &m->layer_fd, &err);
     if (rc == 0)
         rc = agent_net_configure(setup, &err);
     if (rc == 0)
@@ -166,6 +171,12 @@ static void on_get_stats(void *data)
 static void on_resized(void *data)
 {
     agent_cgroup_adapt();
+}
+
+static void on_cpu(void *data, uint32_t milli)
+{
+    struct machine *m = data;
+    agent_setup_cpu_set(m->setup, milli, agent_cgroup_set_cpu(milli));
 }
 
 /* Without its monitor a machine has no disks and nobody to serve. */
@@ -232,8 +243,8 @@ static int prepare(struct machine *m)
 /* Hello goes out first: its answer takes a while, in which the mounts are made. */
 static void boot(struct machine *m)
 {
-    static const struct agent_setup_events events = {on_machine,   on_refused, on_shutdown,
-                                                     on_get_stats, on_resized, on_lost};
+    static const struct agent_setup_events events = {
+        on_machine, on_refused, on_shutdown, on_get_stats, on_resized, on_cpu, on_lost};
     struct pv_error err = PV_ERROR_INIT;
     int rc = prepare(m), fd;
     if (rc < 0) {

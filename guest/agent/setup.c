@@ -40,7 +40,7 @@ static int on_machine(struct agent_setup *s, const struct wire_frame *frame)
 static int on_frame(void *data, const struct wire_frame *frame)
 {
     struct agent_setup *s = data;
-    uint32_t grace_ms;
+    uint32_t grace_ms, milli;
 
     switch (frame->type) {
     case WIRE_SETUP_MACHINE:
@@ -52,6 +52,11 @@ static int on_frame(void *data, const struct wire_frame *frame)
         return 0;
     case WIRE_SETUP_RESIZED:
         s->events->on_resized(s->data);
+        return 0;
+    case WIRE_SETUP_CPU:
+        if (wire_get_u32(frame->payload, frame->len, &milli) < 0)
+            return -EPROTO;
+        s->events->on_cpu(s->data, milli);
         return 0;
     case WIRE_SETUP_GET_STATS:
         s->events->on_get_stats(s->data);
@@ -113,4 +118,12 @@ void agent_setup_oom(struct agent_setup *s, const char *name)
 void agent_setup_stats(struct agent_setup *s, const char *json, size_t len)
 {
     wire_stream_send(s->stream, WIRE_SETUP_STATS, json, len);
+}
+
+void agent_setup_cpu_set(struct agent_setup *s, uint32_t milli, int rc)
+{
+    uint8_t payload[8];
+    wire_put_u32(payload, milli);
+    wire_put_u32(payload + 4, (uint32_t)-rc);
+    wire_stream_send(s->stream, WIRE_SETUP_CPU_SET, payload, sizeof(payload));
 }

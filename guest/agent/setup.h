@@ -19,6 +19,8 @@ struct agent_setup_events {
     void (*on_get_stats)(void *data);
     /* The machine has another amount of memory. */
     void (*on_resized)(void *data);
+    /* The workload may use so much CPU time (0: any). Answer with cpu_set. */
+    void (*on_cpu)(void *data, uint32_t milli);
     /* The monitor is gone or breaks the protocol. The last call. */
     void (*on_lost)(void *data, int error);
 };
@@ -32,5 +34,7 @@ void agent_setup_ready(struct agent_setup *s);
 void agent_setup_failed(struct agent_setup *s, const char *text);
 void agent_setup_oom(struct agent_setup *s, const char *name);
 void agent_setup_stats(struct agent_setup *s, const char *json, size_t len);
+/* rc: 0 or -errno. */
+void agent_setup_cpu_set(struct agent_setup *s, uint32_t milli, int rc);
 
 #endif

@@ -146,6 +146,18 @@ static int stay(const struct instance_store *store, struct instance *instance,
     return cli_session_run(&config, ret_result, err);
 }
 
+/* The monitor has found out who keeps the share of CPU time, if there is something to keep. */
+static void say_cpu_limit(const struct instance *instance)
+{
+    const struct wire_machine *m = &instance->config.machine;
+    struct instance_state state;
+    if (m->cpu_milli >= 1000 * m->cpus ||
+        instance_state_load(instance->machine_dirfd, &state, NULL) < 0)
+        return;
+    cli_say_cpu_limit(pv_json_get(state.json, "cpu_limit"));
+    instance_state_done(&state);
+}
+
 int cli_launch_run(const struct instance_store *store, struct instance *instance, int lock_fd,
                    const struct cli_launch *launch)
 {
@@ -153,6 +165,7 @@ int cli_launch_run(const struct instance_store *store, struct instance *instance
     struct cli_session_result result = {0};
     int rc = instance_create_start(instance, lock_fd, launch->cancel_fd, NULL, &err);
     if (rc == 0) {
+        say_cpu_limit(instance);
         rc = stay(store, instance, launch, &result, &err);
         return rc == 0 ? judge(store, instance, &result, launch)
                        : on_not_attached(store, instance, launch, &err, rc);

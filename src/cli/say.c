@@ -38,6 +38,22 @@ void cli_say_warnings(const struct pv_strv *warnings)
         cli_say_error(0, "warning: %s", warnings->items[i]);
 }
 
+void cli_say_cpu_limit(const struct pv_json *limit)
+{
+    pv_auto_free char *kept_by = NULL;
+    pv_auto_free char *why = NULL;
+    uint64_t milli = 0;
+    if (!limit || pv_json_get_string(limit, "kept_by", &kept_by, NULL) < 0 ||
+        pv_json_get_string(limit, "no_host_cgroup", &why, NULL) < 0 ||
+        pv_json_get_u64(limit, "cpu_milli", 0, UINT32_MAX, &milli, NULL) < 0 || !kept_by ||
+        strcmp(kept_by, "guest kernel") != 0)
+        return;
+    cli_say_error(0,
+                  "warning: --cpus %g: kept by the guest's kernel, which could exceed it: this "
+                  "host gives no CPU control group%s%s",
+                  (double)milli / 1000, why ? ": " : "", why ? why : "");
+}
+
 void cli_say_progress(const char *text)
 {
     if (isatty(2))

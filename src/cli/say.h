@@ -6,6 +6,7 @@
 #define CLI_SAY_H
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/str.h"
 
 #include <stdio.h>
@@ -21,5 +22,8 @@ void cli_say_progress(const char *text);
 void cli_say_safely(FILE *out, const char *text, size_t len);
 /* Flushes standard output: code, or CLI_EXIT_FAILED with an error when it could not be written. */
 int cli_say_finish(int code);
+/* Tells when a share of CPU time is kept by a machine itself: limit is "cpu_limit" of a state, or
+ * of the answer to an update (may be NULL). */
+void cli_say_cpu_limit(const struct pv_json *limit);
 
 #endif

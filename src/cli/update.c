@@ -157,9 +157,12 @@ static int read_changes(const struct update_options *o, struct pv_json *changes,
 static int update_one(const struct instance_store *store, struct instance *instance, void *data,
                       struct pv_error *err)
 {
-    int rc = instance_update(instance, data, NULL, err);
-    if (rc == 0)
-        printf("%s\n", instance_name(instance));
+    pv_auto(pv_json) struct pv_json *reply = NULL;
+    int rc = instance_update(instance, data, &reply, err);
+    if (rc < 0)
+        return rc;
+    cli_say_cpu_limit(pv_json_get(reply, "cpu_limit"));
+    printf("%s\n", instance_name(instance));
     return rc;
 }
 

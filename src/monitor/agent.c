@@ -65,6 +65,16 @@ static int on_ready(struct monitor *m)
     return 0;
 }
 
+static int on_cpu_set(struct monitor *m, const struct wire_frame *frame)
+{
+    uint32_t milli, code;
+    if (frame->len != 8 || wire_get_u32(frame->payload, 4, &milli) < 0 ||
+        wire_get_u32(frame->payload + 4, 4, &code) < 0 || code > INT32_MAX)
+        return -EPROTO;
+    monitor_cpu_answered(m, milli, -(int)code);
+    return 0;
+}
+
 static int on_frame(void *data, const struct wire_frame *frame)
 {
     struct monitor *m = data;
@@ -90,6 +100,8 @@ static int on_frame(void *data, const struct wire_frame *frame)
     case WIRE_SETUP_STATS:
         monitor_stats_arrived(m, frame->payload, frame->len);
         return 0;
+    case WIRE_SETUP_CPU_SET:
+        return on_cpu_set(m, frame);
     default:
         return -EPROTO;
     }
@@ -152,6 +164,15 @@ void monitor_agent_resized(struct monitor *m)
 {
     if (m->setup && m->phase >= MONITOR_READY)
         wire_stream_send(m->setup, WIRE_SETUP_RESIZED, NULL, 0);
+}
+
+int monitor_agent_limit_cpu(struct monitor *m, uint32_t milli)
+{
+    uint8_t payload[4];
+    wire_put_u32(payload, milli);
+    if (!m->setup || m->phase < MONITOR_READY)
+        return -ENOTCONN;
+    return wire_stream_send(m->setup, WIRE_SETUP_CPU, payload, sizeof(payload));
 }
 
 int monitor_agent_ask_stats(struct monitor *m)

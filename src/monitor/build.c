@@ -160,6 +160,8 @@ static int open_everything(struct monitor *m, int *guest_ends, struct pv_error *
         rc = monitor_control_listen(m, err);
     if (rc == 0)
         rc = monitor_limits_make(m, err);
+    if (rc == 0)
+        monitor_cpu_init(m);
     return rc;
 }
 

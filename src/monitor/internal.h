@@ -151,6 +151,13 @@ struct monitor {
         struct pv_loop_source *timer;
     } resize;
 
+    /* cpu.c: the change of CPU time that is under way */
+    struct {
+        bool asked; /* the agent */
+        uint32_t before;
+        struct pv_loop_source *timer;
+    } cpu;
+
     /* update.c: one at a time */
     struct {
         struct monitor_client *client; /* who asked; NULL: has gone meanwhile */
@@ -257,6 +264,9 @@ int monitor_agent_listen(struct monitor *m, struct pv_error *err);
 void monitor_agent_shutdown(struct monitor *m, uint32_t grace_ms);
 /* The machine has another amount of memory: tells the agent, if there is one. */
 void monitor_agent_resized(struct monitor *m);
+/* The workload may use so many thousandths of a CPU (0: any); monitor_cpu_answered gets the answer.
+ * -ENOTCONN without an agent. */
+int monitor_agent_limit_cpu(struct monitor *m, uint32_t milli);
 /* Asks for guest statistics; monitor_stats_arrived gets the answer. -ENOTCONN without an agent. */
 int monitor_agent_ask_stats(struct monitor *m);
 
@@ -292,6 +302,16 @@ void monitor_control_close(struct monitor *m);
 /* limits.c: the host's control groups, from what the description says now. */
 int monitor_limits_make(struct monitor *m, struct pv_error *err);
 int monitor_limits_update(struct monitor *m, struct pv_error *err);
+
+/* cpu.c: CPU time. After monitor_limits_make: what the agent is told at boot. */
+void monitor_cpu_init(struct monitor *m);
+int monitor_cpu_check(struct monitor *m, const struct pv_json *request, struct pv_error *err);
+int monitor_cpu_make(struct monitor *m, const struct pv_json *request, struct pv_json *reply,
+                     struct pv_error *err);
+/* The agent has done what it was asked for: rc 0 or -errno. Guest input. */
+void monitor_cpu_answered(struct monitor *m, uint32_t milli, int rc);
+/* Adds "cpu_limit": how much, and who keeps it. */
+int monitor_cpu_add_json(struct pv_json *o, const struct monitor *m);
 
 /* memory.c: how much memory the machine has. */
 int monitor_memory_make(struct monitor *m, struct pv_error *err);

@@ -16,8 +16,7 @@ static struct jail_cgroup_limits limits_of(const struct monitor *m)
     return (struct jail_cgroup_limits){
         .memory_bytes = {.value = memory + memory / 2 + MEMORY_OVERHEAD},
         /* As many as it has virtual CPUs is what its threads cannot exceed anyway. */
-        .cpu_milli = {.value = m->spec.cpu_milli,
-                      .required = m->spec.cpu_milli < 1000 * m->spec.cpus},
+        .cpu_milli = {.value = m->spec.cpu_milli}, /* else the guest's kernel: cpu.c */
         .pids = {.value = HOST_PROCESSES_MAX},
     };
 }

@@ -119,6 +119,8 @@ struct pv_json *monitor_state_json(const struct monitor *m)
     if (rc == 0)
         rc = add_boot_time(o, m);
     if (rc == 0)
+        rc = monitor_cpu_add_json(o, m);
+    if (rc == 0)
         rc = monitor_grants_add_json(o, m);
     if (rc == 0)
         rc = pv_json_add_strv(o, "cgroups", &m->cgroup_paths);

@@ -28,54 +28,6 @@ struct change {
                 struct pv_error *err);
 };
 
-static int read_cpu(struct monitor *m, const struct pv_json *request, uint64_t *ret_milli,
-                    struct pv_error *err)
-{
-    uint64_t most = 1000ull * m->spec.cpus;
-    int rc = pv_json_need_u64(request, "cpu_milli", 1, UINT32_MAX, ret_milli, err);
-    if (rc < 0)
-        return rc;
-    if (*ret_milli < WIRE_MACHINE_CPU_MILLI_MIN)
-        return pv_error_set(err, ERANGE, "--cpus: 0.01 is the least");
-    if (*ret_milli > most)
-        return pv_error_set(err, ERANGE,
-                            "--cpus: this machine was started with %u virtual CPUs and its kernel "
-                            "cannot get more while it runs: stop it first, or run it with "
-                            "--cpus-max",
-                            m->spec.cpus);
-    return 0;
-}
-
-static int check_cpu(struct monitor *m, const struct pv_json *request, struct pv_error *err)
-{
-    uint64_t milli;
-    int rc = read_cpu(m, request, &milli, err);
-    if (rc < 0 || jail_walls_stands(&m->limit_walls, JAIL_WALL_LIMIT_CPU))
-        return rc;
-    const struct jail_wall *wall = jail_walls_find(&m->limit_walls, JAIL_WALL_LIMIT_CPU);
-    return pv_error_set(err, EOPNOTSUPP,
-                        "--cpus: this host cannot limit the machine's CPU time: %s: delegate the "
-                        "cgroup controller cpu to this user, or run as root",
-                        wall ? wall->detail : "no cgroup");
-}
-
-static int make_cpu(struct monitor *m, const struct pv_json *request, struct pv_json *reply,
-                    struct pv_error *err)
-{
-    uint64_t milli;
-    uint32_t before = m->spec.cpu_milli;
-    int rc = read_cpu(m, request, &milli, err);
-    if (rc < 0)
-        return rc;
-    m->spec.cpu_milli = (uint32_t)milli;
-    rc = monitor_limits_update(m, err);
-    if (rc < 0) {
-        m->spec.cpu_milli = before;
-        return rc;
-    }
-    return pv_json_add_u64(reply, "cpu_milli", milli);
-}
-
 static int read_memory(const struct pv_json *request, uint64_t *ret_bytes, struct pv_error *err)
 {
     return pv_json_need_u64(request, "memory_bytes", WIRE_MACHINE_MEMORY_MIN,
@@ -102,7 +54,7 @@ static int make_memory(struct monitor *m, const struct pv_json *request, struct 
 /* All changes that a running machine takes. */
 static const struct change changes[] = {
     {"memory_bytes", check_memory, make_memory},
-    {"cpu_milli", check_cpu, make_cpu},
+    {"cpu_milli", monitor_cpu_check, monitor_cpu_make},
     {"disk_rates", monitor_disks_check_rates, monitor_disks_make_rates},
     {"disk_sizes", monitor_disks_check_sizes, monitor_disks_make_sizes},
     {"revoke", monitor_grants_check, monitor_grants_make_revoke},

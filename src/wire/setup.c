@@ -16,6 +16,7 @@
 #define DEVICE_MAX 32
 #define DOMAIN_MAX 253
 #define HOST_LINE_MAX 1024
+#define CPU_MILLI_MAX 64000
 
 void wire_setup_done(struct wire_setup *s)
 {
@@ -218,10 +219,10 @@ static int check_fields(const struct wire_setup *s, struct pv_error *err)
 
 static int read_fields(const struct pv_json *json, struct wire_setup *s, struct pv_error *err)
 {
-    static const char *const keys[] = {"hostname",      "image_device", "image_type",
-                                       "layer_device",  "nameservers",  "searches",
-                                       "discard_layer", "read_only",    "hosts",
-                                       "nets",          "mounts",       "direct_root"};
+    static const char *const keys[] = {
+        "hostname", "image_device",  "image_type", "layer_device", "nameservers",
+        "searches", "discard_layer", "read_only",  "hosts",        "nets",
+        "mounts",   "direct_root",   "cpu_milli"};
     int rc = wire_check_keys(json, keys, PV_ARRAY_SIZE(keys), err);
     if (rc == 0)
         rc = pv_json_need_string(json, "hostname", &s->hostname, err);
@@ -247,6 +248,11 @@ static int read_fields(const struct pv_json *json, struct wire_setup *s, struct 
         rc = read_nets(json, s, err);
     if (rc == 0)
         rc = wire_mounts_read(json, "mounts", &s->mounts, err);
+    if (rc == 0)
+        rc = wire_check_get_u32(json, "cpu_milli", 0, CPU_MILLI_MAX, &s->cpu_milli, err);
+    if (rc == 0 && s->cpu_milli && s->cpu_milli < WIRE_SETUP_CPU_MILLI_MIN)
+        rc = pv_error_set(err, ERANGE, "'cpu_milli': must be 0 or %d to %d",
+                          WIRE_SETUP_CPU_MILLI_MIN, CPU_MILLI_MAX);
     return rc < 0 ? rc : check_fields(s, err);
 }
 
@@ -274,7 +280,8 @@ struct pv_json *wire_setup_write(const struct wire_setup *s)
         pv_json_add_strv(json, "searches", &s->searches) < 0 ||
         pv_json_add_strv(json, "hosts", &s->hosts) < 0 || add_nets(json, s) < 0 ||
         wire_mounts_write(json, "mounts", &s->mounts) < 0 ||
-        (s->direct_root && pv_json_add_bool(json, "direct_root", true) < 0))
+        (s->direct_root && pv_json_add_bool(json, "direct_root", true) < 0) ||
+        (s->cpu_milli && pv_json_add_u64(json, "cpu_milli", s->cpu_milli) < 0))
         return NULL;
     return pv_take_ptr(json);
 }

@@ -29,6 +29,8 @@ enum wire_setup_type {
      * minutes", "processes": [{"pid", "ppid", "user", "command", "cpu_ns", "rss_bytes"}]} with at
      * most 512 processes, kernel threads not counted; {} when the guest could not tell in time. */
     WIRE_SETUP_STATS = 68,
+    /* Answer to SETUP_CPU. u32 what was asked for, u32 0 or the errno of a kernel that refuses. */
+    WIRE_SETUP_CPU_SET = 69,
     /* monitor to agent */
     WIRE_SETUP_MACHINE = 80,  /* JSON: struct wire_setup */
     WIRE_SETUP_SHUTDOWN = 81, /* u32 milliseconds of grace between SIGTERM and SIGKILL for what
@@ -36,6 +38,7 @@ enum wire_setup_type {
     WIRE_SETUP_GET_STATS = 82,
     WIRE_SETUP_RESIZED = 83, /* empty: the machine has another amount of memory now; the agent
                                 adapts what it allows the workload */
+    WIRE_SETUP_CPU = 84,     /* u32 thousandths of a CPU that the workload may use; 0: no limit */
 };
 
 /* A network card as the agent sets it up. */
@@ -61,8 +64,11 @@ struct wire_setup {
     struct pv_strv hosts;                 /* lines added to /etc/hosts: "10.0.2.2 host" */
     struct wire_setup_net nets[WIRE_SETUP_NETS_MAX]; /* eth0, eth1, ... */
     uint32_t num_nets;
+    uint32_t cpu_milli; /* thousandths of a CPU that the guest's kernel keeps the workload to; 0:
+                         * no limit, or the host keeps it */
 };
 
+#define WIRE_SETUP_CPU_MILLI_MIN 10 /* the kernel's smallest quota is 1 ms of 100 */
 #define WIRE_SETUP_NAMESERVERS_MAX 8
 #define WIRE_SETUP_SEARCHES_MAX 32
 #define WIRE_SETUP_HOSTS_MAX 256

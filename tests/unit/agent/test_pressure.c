@@ -93,6 +93,19 @@ static void test_the_limit_leaves_a_reserve(void **state)
     assert_int_equal(agent_cgroup_lower(50 * MIB, 90 * MIB, ""), 94 * MIB);
 }
 
+static void test_the_text_of_a_share(void **state)
+{
+    char text[AGENT_CGROUP_CPU_TEXT];
+    agent_cgroup_cpu_text(0, text);
+    assert_string_equal(text, "max 100000");
+    agent_cgroup_cpu_text(10, text);
+    assert_string_equal(text, "1000 100000");
+    agent_cgroup_cpu_text(1500, text);
+    assert_string_equal(text, "150000 100000");
+    assert_true(agent_cgroup_cpu_text(UINT32_MAX, text) < AGENT_CGROUP_CPU_TEXT);
+    assert_string_equal(text, "429496729500 100000");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -103,6 +116,7 @@ int main(void)
         cmocka_unit_test(test_a_machine_full_of_files_is_left_alone),
         cmocka_unit_test(test_both_ends_count),
         cmocka_unit_test(test_the_limit_leaves_a_reserve),
+        cmocka_unit_test(test_the_text_of_a_share),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

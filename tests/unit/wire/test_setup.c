@@ -12,6 +12,7 @@ static const struct field valid[] = {
     {"nameservers", "[\"10.0.2.3\", \"fd00::3\"]"},
     {"searches", "[\"example.org\"]"},
     {"hosts", "[\"10.0.2.2 host gateway\"]"},
+    {"cpu_milli", "500"},
     {"nets", "[{\"mac\": \"02:00:5e:10:20:30\", \"addresses\": [\"10.0.2.15/24\", "
              "\"fd00::15/64\"], \"gateways\": [\"10.0.2.2\"]}]"},
 };
@@ -51,6 +52,7 @@ static void test_everything_is_read(void **state)
     assert_int_equal(s.nameservers.count, 2);
     assert_string_equal(s.searches.items[0], "example.org");
     assert_string_equal(s.hosts.items[0], "10.0.2.2 host gateway");
+    assert_int_equal(s.cpu_milli, 500);
     assert_int_equal(s.num_nets, 1);
     assert_string_equal(s.nets[0].mac, "02:00:5e:10:20:30");
     assert_string_equal(s.nets[0].addresses.items[1], "fd00::15/64");
@@ -70,6 +72,14 @@ static void test_needed_and_optional(void **state)
     check("searches", NULL, 0);
     check("hosts", NULL, 0);
     check("nets", NULL, 0);
+    check("cpu_milli", NULL, 0);
+    check("cpu_milli", "0", 0);
+    check("cpu_milli", "10", 0);
+    check("cpu_milli", "9", -ERANGE);
+    check("cpu_milli", "64000", 0);
+    check("cpu_milli", "64001", -ERANGE);
+    check("cpu_milli", "-1", -ERANGE);
+    check("cpu_milli", "\"1\"", -EINVAL);
     check("unheard_of", "1", -EINVAL);
 }
 
