@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Volumes: folders of the host in a machine, and what of the machine comes to the host."""
+import ctypes
 import json
 import os
 import shutil
 import stat
+import tempfile
 import unittest
 
 from harness import ROOT, MachineTest, make_small_root
+
+MNT_DETACH = 2
 
 # One program, run in the machine's volume and on the host: both must say the same.
 POSIX = r'''
@@ -292,6 +296,31 @@ class Volumes(VolumeTest):
         with open(os.path.join(self.root_dir, 'instances', identity, 'machine',
                                'monitor.log')) as f:
             self.assertIn('was removed', f.read())
+        self.remove('box')
+
+    @unittest.skipUnless(ROOT and os.path.exists('/dev/fuse'), 'needs root and /dev/fuse')
+    def test_a_server_that_does_not_answer_stops_who_asks_it(self):
+        libc = ctypes.CDLL(None, use_errno=True)
+        path = tempfile.mkdtemp(dir='/var/tmp')  # not where the harness looks for what is left
+        self.addCleanup(os.rmdir, path)
+        for name in '/dead', '/live':  # the guest waits before it makes a name beside the dead one
+            os.mkdir(path + name)
+            self.addCleanup(os.rmdir, path + name)
+        fd = os.open('/dev/fuse', os.O_RDWR)
+        words = f'fd={fd},rootmode=40000,user_id=0,group_id=0,allow_other'
+        mounted = libc.mount(b'dead', (path + '/dead').encode(), b'fuse', 0, words.encode())
+        if mounted != 0:
+            os.close(fd)
+            self.skipTest('this host mounts no FUSE: ' + os.strerror(ctypes.get_errno()))
+        try:
+            self.start('sleep', '1000', name='box', flags=['-v', path + ':/v'])
+            self.exec('box', 'sh', '-c', 'ls -l /v/dead/x >/dev/null 2>&1 & sleep 0.5', rc=0)
+            self.exec('box', 'sh', '-c', 'cd /v/live; echo still >there; cat there; rm there', rc=0)
+            self.pv('kill', 'box', rc=0)
+            self.pv('wait', 'box', rc=0)
+        finally:
+            os.close(fd)
+            libc.umount2((path + '/dead').encode(), MNT_DETACH)
         self.remove('box')
 
     def test_a_restart_mounts_again(self):
