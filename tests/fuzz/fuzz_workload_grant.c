@@ -12,11 +12,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    char *text = strndup((const char *)data, size);
+    char *text = malloc(size + 1);
     struct pv_strv texts = {0};
     struct pv_error err = PV_ERROR_INIT;
     if (!text)
         return 0;
+    memcpy(text, data, size);
+    text[size] = '\0';
     if (workload_grants_read_text("fuzz", text, &texts, &err) < 0)
         assert(err.text[0]);
     for (size_t i = 0; i < texts.count; i++) {
