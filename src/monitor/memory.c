@@ -31,6 +31,8 @@
 /* How long nothing may move before... */
 #define UNPLUG_PATIENCE_NS (300ull * 1000000)
 #define PATIENCE_NS (3000ull * 1000000)
+/* A kernel that found no more to give has next to nothing left for itself: it gets this back. */
+#define BREATH (8 * MIB)
 #define ANSWER_NS (1000ull * 1000000) /* of the agent */
 /* A guest that reports free pages holds 32 blocks of 4 MiB meanwhile, which look as if they were in
  * use: it is asked again before it is believed. */
@@ -111,12 +113,13 @@ static void aim(struct monitor *m, uint64_t bytes)
                               (uint32_t)(balloon_for(m, bytes, region) / VIRTIO_BALLOON_PAGE));
 }
 
-/* The machine keeps what it has. A block that is unplugged later comes out of the balloon. */
-static void settle(struct monitor *m)
+/* The machine keeps so much, which is what it has, or a little more that is in the balloon. A block
+ * that is unplugged later comes out of the balloon. */
+static void settle(struct monitor *m, uint64_t bytes)
 {
     struct pv_error err = PV_ERROR_INIT;
     m->resize.target = 0;
-    m->resize.held = monitor_memory_given(m);
+    m->resize.held = bytes;
     m->resize.squeeze = true;
     aim(m, m->resize.held);
     pv_loop_arm(m->resize.timer, 0);
@@ -128,7 +131,7 @@ static void settle(struct monitor *m)
 
 static void finish(struct monitor *m)
 {
-    settle(m);
+    settle(m, monitor_memory_given(m));
     monitor_update_done(m, 0, NULL);
 }
 
@@ -138,9 +141,12 @@ static void give_up(struct monitor *m)
     struct pv_error err = PV_ERROR_INIT;
     uint64_t target = m->resize.target;
     bool shrinks = target < m->resize.from;
+    uint64_t kept = monitor_memory_given(m), breath = PV_MIN(ballooned(m), BREATH);
+    if (shrinks)
+        kept = PV_MIN(kept + breath, m->resize.from);
     pv_str_from_size(target, asked, sizeof(asked));
-    pv_str_from_size(monitor_memory_given(m), reached, sizeof(reached));
-    settle(m);
+    pv_str_from_size(kept, reached, sizeof(reached));
+    settle(m, kept);
     pv_error_set(&err, EBUSY,
                  shrinks ? "--memory %s: the machine stopped at %s: its kernel uses the rest, or "
                            "does not answer; this is what it has now"

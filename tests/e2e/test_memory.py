@@ -2,7 +2,9 @@
 """Memory that follows the need: update --memory on a running machine, and memory that goes back to
 the host by itself."""
 import json
+import os
 import re
+import signal
 
 from harness import MachineTest
 
@@ -23,6 +25,13 @@ for line in sys.stdin:
         memory = []
     print(words[0], flush=True)
 '''
+
+
+def kill_quietly(pid, signo):
+    try:
+        os.kill(pid, signo)
+    except ProcessLookupError:
+        pass
 
 
 class Memory(MachineTest):
@@ -119,6 +128,22 @@ class Memory(MachineTest):
         self.update('128M')
         worker.stdin.close()
         self.assertEqual(worker.wait(), 0)
+
+    def test_a_guest_that_does_not_answer(self):
+        """Its kernel's process is stopped meanwhile: the update says what the machine has and
+        fails, and what the kernel does later is not counted as a change."""
+        self.start('/bin/sleep', '1000', flags=['-m', '256M'])
+        guest = self.inspect('box')['guest']['pid']
+        os.kill(guest, signal.SIGSTOP)
+        self.addCleanup(kill_quietly, guest, signal.SIGCONT)
+        result = self.update('128M', rc=1)
+        self.assertIn('the machine stopped at 256 MiB', result.errors)
+        os.kill(guest, signal.SIGCONT)
+        self.assertEqual(self.inspect('box')['config']['machine']['memory_bytes'], 256 * MIB)
+        self.update('128M')
+        self.assertEqual(self.given(), 128 * MIB)
+        self.update('256M')
+        self.assertEqual(self.given(), 256 * MIB)
 
     def test_bounds(self):
         self.start('/bin/sleep', '1000', flags=['-m', '128M', '--memory-max', '300M'])
