@@ -125,9 +125,12 @@ static void finish(struct monitor *m, int rc, const struct pv_error *err)
 
 static void on_timeout(void *data)
 {
+    struct monitor *m = data;
     struct pv_error err = PV_ERROR_INIT;
     int rc = refuse_agent(-ETIMEDOUT, &err);
-    finish(data, rc, &err);
+    finish(m, rc, &err);
+    /* Should it do late what it was asked for, it does this next. */
+    (void)monitor_agent_limit_cpu(m, asked_of_guest(m));
 }
 
 void monitor_cpu_answered(struct monitor *m, uint32_t milli, int rc)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """update: other limits for machines, while they run and for their next start."""
+import os
+import signal
 import unittest
 
 from harness import ROOT, MachineTest
@@ -95,6 +97,18 @@ class Update(MachineTest):
         self.assertIn("the machine's kernel refuses", result.errors)
         self.assertEqual(self.cpu_limit(), {'cpu_milli': 500, 'kept_by': 'guest kernel'})
         self.assertEqual(self.config()['cpu_milli'], 500)
+
+    def test_a_guest_that_does_not_answer_about_its_cpus(self):
+        """What it was asked for meanwhile does not hold later, either."""
+        self.start_without_cgroup(['--cpus', '0.5'])
+        guest = self.inspect('box')['guest']['pid']
+        os.kill(guest, signal.SIGSTOP)
+        result = self.pv('update', '--cpus', '0.2', 'box')
+        os.kill(guest, signal.SIGCONT)
+        self.assertEqual(result.rc, 1, result)
+        self.assertIn('agent cannot be asked', result.errors)
+        self.wait_for('what was is again', lambda: self.guest_cpu_max() == '50000 100000')
+        self.assertEqual(self.cpu_limit(), {'cpu_milli': 500, 'kept_by': 'guest kernel'})
 
     def test_the_next_start_says_who_keeps_its_cpus(self):
         if ROOT:
