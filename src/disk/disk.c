@@ -132,6 +132,11 @@ const char *disk_get_format(const struct disk *disk)
     return disk->image->format->name;
 }
 
+struct disk_repair disk_get_repair(const struct disk *disk)
+{
+    return disk->image->repair;
+}
+
 const char *disk_get_engine(const struct disk *disk)
 {
     return disk->ring ? "io_uring" : "threads";

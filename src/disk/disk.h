@@ -69,7 +69,9 @@ struct disk_options {
  * regular file nor a block device or is smaller than a sector, -EBUSY when another machine has it,
  * -ENOTSUP for a feature of qcow2 that is not known, -ELOOP when it stands on itself or on too many
  * files, -EUCLEAN when the image is damaged. A writable qcow2 image that was not closed cleanly is
- * repaired, which reads all of its tables. The caller owns *ret_disk. options may be NULL. */
+ * repaired, which reads all of its tables; one of version 2 does not say how it was closed, so all
+ * of its tables are read each time. A read-only one, and what stands below, is taken as it is. The
+ * caller owns *ret_disk. options may be NULL. */
 int disk_open(const char *path, const struct disk_options *options, struct disk **ret_disk,
               struct pv_error *err);
 /* Waits for the requests in flight and calls their done, ends the threads, writes what the format
@@ -86,6 +88,13 @@ int disk_start(struct disk *disk, struct pv_loop *loop, struct pv_error *err);
 uint64_t disk_get_size(const struct disk *disk);
 bool disk_is_read_only(const struct disk *disk);
 const char *disk_get_format(const struct disk *disk); /* "raw", "qcow2" */
+/* What opening set right. */
+struct disk_repair {
+    bool done;         /* the image was not closed cleanly */
+    uint64_t clusters; /* whose counts were wrong */
+    uint64_t ns;       /* how long it took */
+};
+struct disk_repair disk_get_repair(const struct disk *disk);
 /* "io_uring" or "threads": what does requests that could block. */
 const char *disk_get_engine(const struct disk *disk);
 /* Makes the disk larger; what is new reads as zeroes. bytes: a multiple of DISK_SECTOR_BYTES, or 0:

@@ -55,9 +55,10 @@ struct disk_image {
     const struct disk_format *format;
     uint64_t bytes; /* a multiple of DISK_SECTOR_BYTES, but for an image that others stand on */
     bool read_only, can_discard;
-    int fd;                   /* of its file */
-    int ring_index;           /* of fd, among the files of the ring */
-    char *path;               /* owned */
+    int fd;         /* of its file */
+    int ring_index; /* of fd, among the files of the ring */
+    char *path;     /* owned */
+    struct disk_repair repair;
     struct disk_image *below; /* the image that this one stands on, owned, or NULL */
 };
 

@@ -36,13 +36,24 @@ bool qcow2_file_has(const struct qcow2 *q, uint64_t offset)
     return offset < q->file_end;
 }
 
+/* Writes everything, then that the image is whole. That needs no sync: without it the image is only
+ * looked through once more. */
+static void settle(struct qcow2 *q)
+{
+    /* The second flush writes which clusters the first one gave back. */
+    for (int i = 0; i < 3 && !qcow2_flush_is_sync(&q->image); i++)
+        if (qcow2_flush(&q->image) < 0)
+            return;
+    if ((q->incompatible & QCOW2_DIRTY) && !q->corrupt && qcow2_flush_is_sync(&q->image) &&
+        qcow2_header_write_features(q, q->incompatible & ~QCOW2_DIRTY) < 0)
+        return; /* it stays marked */
+}
+
 static void close_qcow2(struct disk_image *image)
 {
     struct qcow2 *q = qcow2_of(image);
-    /* The second one writes which clusters the first one gave back. */
-    for (int i = 0; i < 3 && !image->read_only && q->metadata.num > 0; i++)
-        if (qcow2_flush_is_sync(image) || qcow2_flush(image) < 0)
-            break;
+    if (!image->read_only && q->metadata.num > 0)
+        settle(q);
     qcow2_cache_done(&q->l2s);
     qcow2_cache_done(&q->blocks);
     free(q->l1);
@@ -142,16 +153,18 @@ static int open_below(struct qcow2 *q, const struct disk_chain *chain, struct pv
 static int make_writable(struct qcow2 *q, struct pv_error *err)
 {
     int rc = qcow2_check_metadata(q, err);
-    if (rc == 0 && (q->incompatible & QCOW2_DIRTY))
-        rc = qcow2_repair(q, err);
-    if (rc < 0 || q->version < 3)
+    if (rc < 0)
         return rc;
     /* Before anything else is changed: what others keep beside the content is no longer true. */
     if (q->clears_features)
         rc = qcow2_header_write(q, q->disk_bytes, q->incompatible, q->l1_offset, q->l1_entries);
     if (rc == 0 && q->clears_features)
         rc = disk_file_sync(q->image.fd);
-    return rc < 0 ? pv_error_set(err, -rc, "write disk '%s': %s", q->image.path, strerror(-rc)) : 0;
+    if (rc < 0)
+        return pv_error_set(err, -rc, "write disk '%s': %s", q->image.path, strerror(-rc));
+    if (q->incompatible & QCOW2_DIRTY)
+        return qcow2_repair(q, err);
+    return q->version < 3 ? qcow2_repair_leaks(q, err) : 0;
 }
 
 static int open_qcow2(struct qcow2 *q, const struct disk_chain *chain, struct pv_error *err)

@@ -3,6 +3,7 @@
  * qcow2_flush.c: checkpoints: all changes of the tables go to the file, in an order that never
  * refers to what is not there yet. See the theory of operation in qcow2_internal.h.
  *
+ *   0  the mark of an open image, once                    then sync
  *   1  refcount blocks, and whole tables at new places    then sync (with all data before)
  *   2  the refcount table, or its place in the header     then sync
  *   3  L2 tables                                          then sync
@@ -233,6 +234,19 @@ static int write_cut(struct qcow2 *q, const struct cut *cut)
     return synced ? 0 : sync_file(q);
 }
 
+/* The image says that it is being written before the first refcount changes: whoever opens it after
+ * a kill then knows that clusters may be counted that nobody refers to. Locked. */
+static int mark(struct qcow2 *q, bool *ret_wrote)
+{
+    bool wanted = q->version >= 3 && q->file_end >> q->cluster_bits <= QCOW2_REPAIR_CLUSTERS_MAX;
+    bool is = q->incompatible & QCOW2_DIRTY;
+    if (wanted == is || q->blocks.num_dirty == 0)
+        return 0;
+    int rc = qcow2_header_write_features(q, q->incompatible ^ QCOW2_DIRTY);
+    *ret_wrote = rc == 0;
+    return rc;
+}
+
 /* -- giving back -- */
 
 /* Locked. Afterwards no transfer that began before uses a cluster that is named no more. */
@@ -307,10 +321,15 @@ static int checkpoint(struct qcow2 *q)
         return rc;
     }
     uint64_t number = ++q->begun;
+    bool marked = false;
     q->checkpointing = true;
-    rc = collect(q, &cut);
+    rc = mark(q, &marked);
+    int collected = collect(q, &cut);
+    rc = rc < 0 ? rc : collected;
     pthread_mutex_unlock(&q->lock);
 
+    if (rc == 0 && marked)
+        rc = sync_file(q);
     if (rc == 0)
         rc = write_cut(q, &cut);
 

@@ -88,6 +88,8 @@ static int read_extensions(struct qcow2 *q, const uint8_t *bytes, size_t at, siz
             return damaged(q, err, "a header extension is too long");
         if (type == EXTENSION_FEATURE_NAMES)
             *x = (struct extensions){bytes + at, len};
+        else if (type != EXTENSION_BELOW_FORMAT)
+            q->knows_all = false;
         if (type == EXTENSION_BELOW_FORMAT && !q->below_format) {
             q->below_format = strndup((const char *)bytes + at, len);
             if (!q->below_format)
@@ -201,6 +203,7 @@ static int read_fields(struct qcow2 *q, const uint8_t *bytes, uint32_t *ret_len,
     q->num_snapshots = get32(bytes + 60);
     q->snapshots_offset = get64(bytes + 64);
     q->refcount_order = 4;
+    q->knows_all = true;
     *ret_len = V2_BYTES;
     if (q->version == 3) {
         q->incompatible = get64(bytes + AT_INCOMPATIBLE);
@@ -284,16 +287,21 @@ int qcow2_header_write_reftable(struct qcow2 *q, uint64_t offset, uint32_t entri
     return disk_write_bytes(q->image.fd, bytes, sizeof(bytes), AT_REFTABLE);
 }
 
+int qcow2_header_write_features(struct qcow2 *q, uint64_t incompatible)
+{
+    uint64_t bits = htobe64(incompatible);
+    int rc = disk_write_bytes(q->image.fd, &bits, sizeof(bits), AT_INCOMPATIBLE);
+    if (rc == 0)
+        q->incompatible = incompatible;
+    return rc;
+}
+
 int qcow2_corrupt(struct qcow2 *q)
 {
     if (q->image.read_only || q->corrupt)
         return -EIO;
     q->corrupt = true;
-    if (q->version == 3) {
-        uint64_t bits = htobe64(q->incompatible | QCOW2_CORRUPT);
-        q->incompatible |= QCOW2_CORRUPT;
-        if (disk_write_bytes(q->image.fd, &bits, sizeof(bits), AT_INCOMPATIBLE) < 0)
-            return -EIO; /* no mark, but still no writes */
-    }
+    if (q->version == 3 && qcow2_header_write_features(q, q->incompatible | QCOW2_CORRUPT) < 0)
+        return -EIO; /* no mark, but still no writes */
     return -EIO;
 }

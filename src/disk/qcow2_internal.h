@@ -17,8 +17,11 @@
  * it is there: refcounts and data, then L2 tables, then L1, with a sync between. A reference that
  * is dropped lowers its refcount only after the checkpoint that drops it; until then nobody gets
  * the cluster, so no old table on the medium ever points to new content. The price is two syncs
- * instead of one for a flush after an allocation. We do not use lazy refcounts: they need a repair
- * after every kill, of which one cannot say how long it takes.
+ * instead of one for a flush after an allocation.
+ *
+ * From the first change of a refcount until it is closed, an image of version 3 has the mark of
+ * lazy refcounts (QCOW2_DIRTY), though ours are never lazy: whoever opens it after a kill, we or
+ * QEMU, frees what leaked. Version 2 has no marks: there, leaks are looked for at each opening.
  *
  * Data transfers run outside of the lock, and a cluster must not get another owner while one is
  * under way. So each takes a ticket of the current epoch, and a checkpoint that gives clusters back
@@ -50,6 +53,7 @@
 #define QCOW2_L1_BYTES_MAX (32u << 20)
 #define QCOW2_REFTABLE_BYTES_MAX (8u << 20)
 #define QCOW2_SNAPSHOTS_MAX 65536u
+#define QCOW2_REPAIR_CLUSTERS_MAX (64u << 20) /* 4 TiB of 64 KiB clusters */
 
 /* A cached table: an L2 table or a refcount block. */
 struct qcow2_table {
@@ -107,6 +111,7 @@ struct qcow2 {
     uint64_t incompatible;
     bool zstd;
     bool clears_features; /* autoclear ones are set */
+    bool knows_all;       /* no unknown header extension, which could own clusters */
     uint32_t num_snapshots, snapshots_bytes;
     uint64_t snapshots_offset;
     char *below_name, *below_format; /* owned, or NULL */
@@ -161,6 +166,8 @@ int qcow2_header_read(struct qcow2 *q, struct pv_error *err);
 int qcow2_header_write(struct qcow2 *q, uint64_t disk_bytes, uint64_t incompatible,
                        uint64_t l1_offset, uint32_t l1_entries);
 int qcow2_header_write_reftable(struct qcow2 *q, uint64_t offset, uint32_t entries);
+/* Locked: writes and sets the incompatible features, of version 3 only. */
+int qcow2_header_write_features(struct qcow2 *q, uint64_t incompatible);
 /* Locked: the image contradicts itself. Marks it and stops all writing; returns -EIO. */
 int qcow2_corrupt(struct qcow2 *q);
 
@@ -286,9 +293,12 @@ int qcow2_check_snapshots(struct qcow2 *q,
                                        void *data, struct pv_error *err),
                           void *data, struct pv_error *err);
 
-/* qcow2_repair.c: counts all references of an image that was not closed cleanly, and sets its
- * refcounts right. */
+/* qcow2_repair.c: both count all references, and note in q->image.repair what they did. */
+/* Sets the refcounts right of an image that was not closed cleanly. */
 int qcow2_repair(struct qcow2 *q, struct pv_error *err);
+/* Frees leaked clusters of an image that is right otherwise; else, or when that would read too
+ * much, it is left as it is. -errno only when it cannot be written. */
+int qcow2_repair_leaks(struct qcow2 *q, struct pv_error *err);
 
 /* qcow2.c */
 /* Reads a piece of the file; behind its end there are zeroes. */

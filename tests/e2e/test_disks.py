@@ -208,7 +208,7 @@ class Formats(DiskTest):
         out = self.exec(name, 'sh', '-c', 'head -c 25165824 /dev/vdc | tr -d "\\0" | wc -c', rc=0)
         self.assertEqual(out.text, '0\n')
         self.pv('rm', '-f', name, rc=0)
-        self.check(path, leaks=True)
+        self.check(path)
 
     def test_an_image_over_another(self):
         base = self.qcow2('base.qcow2')
@@ -240,7 +240,7 @@ class Formats(DiskTest):
         self.exec('box', 'dd', 'if=/dev/urandom', 'of=/dev/vdc', 'bs=1M', 'seek=1000', 'count=8',
                   'conv=fsync', rc=0)
         self.pv('rm', '-f', 'box', rc=0)
-        self.check(path, leaks=True)
+        self.check(path)
         self.assertIn('1 GiB', run_tool(QEMU_IMG, 'info', path))
 
     def kill_rounds(self, path, check):
@@ -256,21 +256,44 @@ class Formats(DiskTest):
             told = [line.split()[1] for line in self.pv('logs', name, rc=0).text.splitlines()
                     if line.startswith('written ')]
             self.pv('rm', '-f', name, rc=0)
-            check()
+            check(leaks=True)
             start = int(told[-1]) + 1
             out = self.run_in('python3', '-c', READER, str(start - 1), flags=['--disk', path], rc=0)
             self.assertEqual(out.text, 'bad 0\n')
+            check()
 
     def test_killed_while_writing_raw(self):
-        self.kill_rounds(self.disk(size=128 * MIB), lambda: None)
+        self.kill_rounds(self.disk(size=128 * MIB), lambda leaks=False: None)
 
     def test_killed_while_writing_qcow2(self):
         path = self.qcow2(size='128M')
-        self.kill_rounds(path, lambda: self.check(path, leaks=True))
+        self.kill_rounds(path, lambda **how: self.check(path, **how))
+
+    def test_killed_while_writing_version_2(self):
+        path = self.qcow2(size='128M', options=('-o', 'compat=v2'))
+        self.kill_rounds(path, lambda **how: self.check(path, **how))
 
     def test_killed_while_writing_over_another(self):
         path = self.qcow2('top.qcow2', backing=self.qcow2('base.qcow2', size='128M'))
-        self.kill_rounds(path, lambda: self.check(path, leaks=True))
+        self.kill_rounds(path, lambda **how: self.check(path, **how))
+
+    def test_a_killed_machines_image_is_repaired_and_the_log_says_so(self):
+        path = self.qcow2()
+        marked = lambda: json.loads(run_tool(QEMU_IMG, 'info', '--output=json', path))['dirty-flag']
+        name = self.start('sleep', '1000', flags=['--disk', path])
+        self.exec(name, 'dd', 'if=/dev/zero', 'of=/dev/vdc', 'bs=1M', 'count=8', 'conv=fsync', rc=0)
+        monitor, _, _ = self.machine(name)
+        os.kill(monitor.pid, signal.SIGKILL)
+        self.wait_for('the end', lambda: self.status(name) == 'exited')
+        self.assertTrue(marked())
+        before = sha256(path)
+        self.sh('true', flags=['--disk', path + ':ro'])
+        self.assertEqual(sha256(path), before)
+        self.start('sleep', '1000', name='next', flags=['--disk', path])
+        self.assertIn('was not closed cleanly', self.monitor_log('next'))
+        self.pv('rm', '-f', 'next', rc=0)
+        self.assertFalse(marked())
+        self.check(path)
 
 
 class Updates(DiskTest):

@@ -334,6 +334,134 @@ static void test_a_dirty_image_is_repaired(void **state)
     disk_close(opened("i", &read_only));
 }
 
+#define IS_MARKED(path) (peek(path, 72) & 1)
+#define FLUSH(disk) assert_int_equal(image_request(disk, DISK_FLUSH, 0, NULL, 0), 0)
+
+static void test_an_image_says_that_it_is_being_written(void **state)
+{
+    NEEDS_QEMU_IMG(state);
+    MAKE("qemu-img create -q -f qcow2 i 8M");
+    struct disk *disk = opened("i", &writable);
+    assert_int_equal(write_byte(disk, 0, 1), 0);
+    assert_int_equal(IS_MARKED("i"), 0); /* nothing is in the file yet */
+    FLUSH(disk);
+    assert_int_equal(IS_MARKED("i"), 1);
+    assert_int_equal(write_byte(disk, 1 << 20, 2), 0);
+    FLUSH(disk);
+    MAKE("cp i copy"); /* as after a kill */
+    disk_close(disk);
+    assert_int_equal(IS_MARKED("i"), 0);
+    assert_int_equal(image_check("i"), 0);
+
+    disk = opened("i", &writable); /* what is written in place needs no mark */
+    assert_int_equal(write_byte(disk, 0, 3), 0);
+    FLUSH(disk);
+    assert_int_equal(IS_MARKED("i"), 0);
+    disk_close(disk);
+
+    /* A copy of it, and what stands below, is taken as it is unless it is to be written. */
+    assert_int_equal(image_check("copy"), 0);
+    MAKE("qemu-img create -q -f qcow2 -b copy -F qcow2 top && cp copy before");
+    disk = opened("top", &writable);
+    assert_int_equal(read_byte(disk, 0), 1);
+    assert_int_equal(write_byte(disk, 0, 4), 0);
+    disk_close(disk);
+    disk = opened("copy", &read_only);
+    assert_int_equal(read_byte(disk, 1 << 20), 2);
+    assert_false(disk_get_repair(disk).done);
+    disk_close(disk);
+    MAKE("cmp copy before");
+    disk = opened("copy", &writable);
+    assert_true(disk_get_repair(disk).done);
+    assert_int_equal(IS_MARKED("copy"), 0);
+    disk_close(disk);
+}
+
+/* Clusters 100 and 101 are counted, the second one behind the end of the file. */
+static void make_leaks(const char *options)
+{
+    MAKE("qemu-img create -q -f qcow2 -o cluster_size=4k,%s i 1M && qemu-io -f qcow2 -c "
+         "'write -P 1 0 64k' i >/dev/null && truncate -s %d i",
+         options, 101 * 4096);
+    assert_int_equal(image_check("i"), 0);
+    poke("i", peek("i", peek("i", 48)) + 200, 0x10001, 4);
+    assert_int_equal(image_check("i"), 3);
+}
+
+static uint64_t leaks(void)
+{
+    return peek("i", peek("i", peek("i", 48)) + 200) >> 32;
+}
+
+static void test_leaks_are_freed(void **state)
+{
+    NEEDS_QEMU_IMG(state);
+    make_leaks("compat=v3");
+    disk_close(opened("i", &writable)); /* closed cleanly, it says: nobody looks */
+    assert_int_equal(leaks(), 0x10001);
+    poke("i", 72, 1, 8);
+    for (int version = 3; version >= 2; version--) {
+        if (version == 2)
+            make_leaks("compat=v2");
+        disk_close(opened("i", &read_only));
+        assert_int_equal(leaks(), 0x10001);
+        struct disk *disk = opened("i", &writable);
+        struct disk_repair repair = disk_get_repair(disk);
+        assert_true(repair.done);
+        assert_int_equal(repair.clusters, 2);
+        assert_int_equal(read_byte(disk, 0), 1);
+        disk_close(disk);
+        assert_int_equal(leaks(), 0);
+        assert_int_equal(image_check("i"), 0);
+    }
+}
+
+static void test_leaks_of_version_2_are_left_alone(void **state)
+{
+    NEEDS_QEMU_IMG(state);
+    make_leaks("compat=v2"); /* somebody else may own clusters */
+    poke("i", 72, 0x12345678, 4);
+    disk_close(opened("i", &writable));
+    assert_int_equal(leaks(), 0x10001);
+
+    make_leaks("compat=v2"); /* a cluster in use is not counted: that is no matter of leaks */
+    uint64_t l2 = peek("i", AT_L1) & 0x00fffffffffffe00ull;
+    uint64_t cluster = (peek("i", l2) & 0x00fffffffffffe00ull) / 4096;
+    poke("i", peek("i", peek("i", 48)) + 2 * cluster, 0, 2);
+    struct disk *disk = opened("i", &writable);
+    assert_false(disk_get_repair(disk).done);
+    disk_close(disk);
+    assert_int_equal(leaks(), 0x10001);
+}
+
+/* More clusters than a repair counts: such an image must not need one. */
+static void test_a_huge_image_is_not_marked(void **state)
+{
+    NEEDS_QEMU_IMG(state);
+    MAKE("qemu-img create -q -f qcow2 -o cluster_size=512 i 1M && truncate -s 33G i");
+    struct disk *disk = opened("i", &writable);
+    assert_int_equal(write_byte(disk, 0, 1), 0);
+    FLUSH(disk);
+    assert_int_equal(IS_MARKED("i"), 0);
+    disk_close(disk);
+    poke("i", 72, 1, 8);
+    refused("i", &writable, -EUCLEAN, "too large to be repaired");
+    disk_close(opened("i", &read_only));
+}
+
+/* What is freed may be a bitmap's: so the bitmaps are declared void before. */
+static void test_a_repair_voids_bitmaps(void **state)
+{
+    NEEDS_QEMU_IMG(state);
+    MAKE("qemu-img create -q -f qcow2 i 8M && qemu-img bitmap --add i b && "
+         "qemu-io -f qcow2 -c 'write -P 1 0 1M' i >/dev/null");
+    assert_int_equal(peek("i", 88) & 1, 1);
+    poke("i", 72, 1, 8);
+    disk_close(opened("i", &writable));
+    assert_int_equal(peek("i", 88) & 1, 0);
+    assert_int_equal(image_check("i"), 0);
+}
+
 /* -- growth -- */
 
 static void test_images_grow(void **state)
@@ -474,6 +602,11 @@ int main(void)
         TEST(test_a_damaged_image_is_not_written),
         TEST(test_damage_that_shows_late_stops_writing),
         TEST(test_a_dirty_image_is_repaired),
+        TEST(test_an_image_says_that_it_is_being_written),
+        TEST(test_leaks_are_freed),
+        TEST(test_leaks_of_version_2_are_left_alone),
+        TEST(test_a_huge_image_is_not_marked),
+        TEST(test_a_repair_voids_bitmaps),
         TEST(test_images_grow),
         TEST(test_the_refcount_table_grows),
         TEST(test_discarding_gives_space_back),
