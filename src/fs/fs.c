@@ -212,6 +212,7 @@ static void finish(struct fs_call *c, struct fs_request *r, int rc)
 {
     fs_count(c->fs, FS_COUNTER_REQUESTS, 1);
     r->malformed = c->malformed;
+    r->host_error = rc == -ENOSPC || rc == -EDQUOT || rc == -EIO ? rc : 0;
     r->written = 0;
     if (!c->no_reply)
         reply(c, r, rc);

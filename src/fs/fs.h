@@ -69,6 +69,7 @@ struct fs_request {
     const struct iovec *in, *out; /* guest memory, which may change at any time */
     unsigned num_in, num_out;
     uint32_t written;                         /* bytes of the reply in out; 0: there is none */
+    int host_error;                           /* the host is full or fails: -errno, else 0 */
     bool malformed;                           /* it made no sense */
     void (*done)(struct fs_request *request); /* on the loop's thread, see fs_submit */
     struct fs_request *next;                  /* the server's while it holds the request */

@@ -24,7 +24,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#define DISK_ERROR_PAUSE_NS (10ull * 1000000000)
+#define ERROR_PAUSE_NS (10ull * 1000000000)
 
 static void on_console_output(void *data, const void *bytes, size_t len)
 {
@@ -126,7 +126,15 @@ static uint32_t first_user_disk(const struct monitor *m)
     return (m->spec.setup.image_device != NULL) + (m->spec.setup.layer_device != NULL);
 }
 
-/* A full file system refuses thousands of requests: one line tells of them. */
+bool monitor_devices_may_tell(struct monitor_device *d)
+{
+    uint64_t now = pv_time_monotonic_ns();
+    if (d->error_ns && now - d->error_ns < ERROR_PAUSE_NS)
+        return false;
+    d->error_ns = now;
+    return true;
+}
+
 static void on_disk_error(void *data, enum disk_op op, uint64_t offset, int error)
 {
     static const char *const names[] = {
@@ -138,10 +146,8 @@ static void on_disk_error(void *data, enum disk_op op, uint64_t offset, int erro
         [DISK_UNMAP_ZEROES] = "write zeroes",
     };
     struct monitor_device *d = data;
-    uint64_t now = pv_time_monotonic_ns();
-    if (d->error_ns && now - d->error_ns < DISK_ERROR_PAUSE_NS)
+    if (!monitor_devices_may_tell(d))
         return;
-    d->error_ns = now;
     pv_log(PV_LOG_WARNING,
            "device %s: disk '%s': %s at byte %" PRIu64 ": %s: the guest sees an "
            "I/O error; stats counts them",
@@ -166,6 +172,16 @@ static int connect_disk(const struct wire_disk *spec, int *ret_guest_end, struct
     return 0;
 }
 
+static void tell_repair(const struct monitor_device *d)
+{
+    struct disk_repair repair = disk_get_repair(d->disk);
+    if (repair.done)
+        pv_log(PV_LOG_WARNING,
+               "device %s: disk '%s' was not closed cleanly: its reference counts were checked in "
+               "%" PRIu64 " ms, and those of %" PRIu64 " clusters set right",
+               d->name, d->spec->path, repair.ns / 1000000, repair.clusters);
+}
+
 static int make_disk(struct monitor *m, struct monitor_device *d, uint32_t index,
                      int *ret_guest_end, struct pv_error *err)
 {
@@ -181,6 +197,7 @@ static int make_disk(struct monitor *m, struct monitor_device *d, uint32_t index
     int rc = disk_open(spec->path, &disk_options, &d->disk, err);
     if (rc < 0)
         return rc;
+    tell_repair(d);
     struct virtio_blk_options options = {
         .disk = d->disk,
         .read_only = spec->read_only,

@@ -57,7 +57,7 @@ struct monitor_device {
     struct virtio_vhost_user *transport;
     struct disk *disk;                /* only blk */
     const struct wire_disk *spec;     /* only blk; in the description */
-    uint64_t error_ns;                /* when the log last told of a disk's error; 0: never */
+    uint64_t error_ns;                /* when the log last told of the host's error; 0: never */
     struct net_link *link;            /* only net: what stands below the card */
     struct net_link *switch_link;     /* only net on a private network: one of those; borrowed */
     const struct wire_net *net;       /* only net; in the description */
@@ -174,6 +174,8 @@ int monitor_devices_make(struct monitor *m, int guest_ends[MONITOR_DEVICES_MAX],
                          struct pv_error *err);
 /* Starts the disks' workers: inside the jail, which needs a single thread before. */
 int monitor_devices_start(struct monitor *m, struct pv_error *err);
+/* Whether the log may tell of an error of the host: a full one refuses thousands of requests. */
+bool monitor_devices_may_tell(struct monitor_device *d);
 void monitor_devices_free(struct monitor *m);
 
 struct jail_bind;

@@ -43,6 +43,15 @@ static void on_gone(void *data)
            d->name, d->volume->path);
 }
 
+static void on_error(void *data, int error)
+{
+    struct monitor_device *d = data;
+    if (monitor_devices_may_tell(d))
+        pv_log(PV_LOG_WARNING,
+               "device %s: volume '%s': %s: the guest sees the error; stats counts them", d->name,
+               d->volume->path, strerror(-error));
+}
+
 int monitor_volumes_make(struct monitor *m, struct monitor_device *d, uint32_t index,
                          struct pv_error *err)
 {
@@ -63,7 +72,7 @@ int monitor_volumes_make(struct monitor *m, struct monitor_device *d, uint32_t i
     if (rc < 0)
         return pv_error_prefix(err, "volume '%s'", v->path);
     const struct virtio_fs_options options = {
-        .fs = d->fs, .tag = v->tag, .on_gone = on_gone, .data = d};
+        .fs = d->fs, .tag = v->tag, .on_gone = on_gone, .on_error = on_error, .data = d};
     return virtio_fs_new(&options, m->loop, &d->device, err);
 }
 

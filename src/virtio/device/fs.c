@@ -44,6 +44,7 @@ struct fsdev {
     struct virtio_device base;
     struct fs *fs; /* borrowed */
     void (*on_gone)(void *data);
+    void (*on_error)(void *data, int error);
     void *data;
     uint8_t tag[VIRTIO_FS_TAG_MAX];
     LIST_HEAD(, request) busy, free;
@@ -110,6 +111,8 @@ static void finish(struct request *r)
     struct fsdev *f = r->dev;
     if (r->fs.malformed)
         f->base.counters[VIRTIO_COUNTER_BAD_REQUESTS]++;
+    if (r->fs.host_error && f->on_error)
+        f->on_error(f->data, r->fs.host_error);
     virtio_queue_push(f->base.queues[r->queue], r->head, r->fs.written);
     put_request(r);
     if (!f->gone)
@@ -237,6 +240,7 @@ int virtio_fs_new(const struct virtio_fs_options *options, struct pv_loop *loop,
         return pv_error_set(err, ENOMEM, "create device fs: out of memory");
     f->fs = options->fs;
     f->on_gone = options->on_gone;
+    f->on_error = options->on_error;
     f->data = options->data;
     memcpy(f->tag, options->tag, len);
     LIST_INIT(&f->busy);

@@ -17,6 +17,8 @@ struct virtio_fs_options {
     const char *tag; /* what the guest mounts it by, 1 to VIRTIO_FS_TAG_MAX bytes */
     /* The folder itself disappeared on the host: told once. May be NULL. */
     void (*on_gone)(void *data);
+    /* The host is full or fails (-ENOSPC, -EDQUOT, -EIO), which the guest was told. May be NULL. */
+    void (*on_error)(void *data, int error);
     void *data;
 };
 
