@@ -62,6 +62,28 @@ static int add_load(struct pv_json *o, int proc_fd)
     return rc < 0 ? rc : pv_json_add_string(o, "load", load ? load : "0 0 0");
 }
 
+static uint64_t ticks_to_ns(unsigned long long ticks)
+{
+    return ticks * (1000000000ull / (uint64_t)sysconf(_SC_CLK_TCK));
+}
+
+/* The time that all virtual CPUs worked: the first line of /proc/stat, without idle and stolen
+ * time. Nothing when there is none. */
+static int add_cpu(struct pv_json *o, int proc_fd)
+{
+    char text[256];
+    unsigned long long user, nice, system, irq, softirq;
+    pv_auto_fd int fd = openat(proc_fd, "stat", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : pv_fd_read_full(fd, text, sizeof(text) - 1);
+    if (n <= 0)
+        return 0;
+    text[n] = '\0';
+    if (sscanf(text, "cpu %llu %llu %llu %*u %*u %llu %llu", &user, &nice, &system, &irq,
+               &softirq) != 5)
+        return 0;
+    return pv_json_add_u64(o, "cpu_ns", ticks_to_ns(user + nice + system + irq + softirq));
+}
+
 /* What a process says of itself may be any bytes: JSON wants text. */
 static void make_printable(char *text, size_t len)
 {
@@ -102,7 +124,7 @@ static bool parse_stat(char *text, struct process *p)
                &p->ppid, &flags, &utime, &stime, &rss) != 5)
         return false;
     p->kernel_thread = flags & KERNEL_THREAD;
-    p->cpu_ns = (utime + stime) * (1000000000ull / (uint64_t)sysconf(_SC_CLK_TCK));
+    p->cpu_ns = ticks_to_ns(utime + stime);
     p->rss_bytes = rss * (uint64_t)sysconf(_SC_PAGESIZE);
     return true;
 }
@@ -176,7 +198,7 @@ struct pv_json *agent_stats_collect(int proc_fd)
 {
     pv_auto(pv_json) struct pv_json *o = pv_json_new_object();
     if (!o || pv_json_add(o, "memory", collect_memory(proc_fd)) < 0 || add_load(o, proc_fd) < 0 ||
-        pv_json_add(o, "processes", collect_processes(proc_fd)) < 0)
+        add_cpu(o, proc_fd) < 0 || pv_json_add(o, "processes", collect_processes(proc_fd)) < 0)
         return NULL;
     return pv_take_ptr(o);
 }

@@ -89,7 +89,10 @@ void cli_sample_read(const struct pv_json *stats, const char *key, struct cli_sa
     struct cli_sample sample = {.time_ns = pv_time_monotonic_ns()};
     const struct pv_json *devices = pv_json_get(stats, "devices");
     snprintf(sample.key, sizeof(sample.key), "%s", key);
-    sample.has[CLI_SAMPLE_CPU_NS] = get_number(stats, "cpu_ns", &sample.values[CLI_SAMPLE_CPU_NS]);
+    /* Where the host counts no time for this user, the guest's own count. */
+    sample.has[CLI_SAMPLE_CPU_NS] =
+        get_number(stats, "cpu_ns", &sample.values[CLI_SAMPLE_CPU_NS]) ||
+        get_number(pv_json_get(stats, "guest"), "cpu_ns", &sample.values[CLI_SAMPLE_CPU_NS]);
     if (devices && pv_json_is_object(devices))
         pv_json_each(devices, add_device, &sample);
     *ret_sample = sample;

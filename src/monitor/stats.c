@@ -17,21 +17,33 @@
 /* A guest that is busy answers late; `stats` shows then what the host sees. */
 #define ANSWER_TIMEOUT_NS (1000ull * 1000000)
 
-/* Adds to parent, under the group's name, its counters and those of `inner`, which may be NULL. */
+/* Adds to parent, under the group's name, its counters. ret_object: borrowed; may be NULL. */
 static int add_group(struct pv_json *parent, const struct pv_counter_group *group,
-                     const struct pv_counter_group *inner)
+                     struct pv_json **ret_object)
 {
     struct pv_json *o = pv_json_new_object();
-    int rc = o ? 0 : -ENOMEM;
+    int rc = o ? pv_json_add(parent, group->name, o) : -ENOMEM;
     for (size_t i = 0; i < group->count && rc == 0; i++)
         rc = pv_json_add_u64(o, group->labels[i], group->values[i]);
-    if (rc == 0 && inner)
-        rc = add_group(o, inner, NULL);
-    if (rc < 0) {
-        pv_json_free(o);
-        return rc;
+    if (rc == 0 && ret_object)
+        *ret_object = o;
+    return rc;
+}
+
+/* What stands behind the device: its folder, or the links that its frames pass. */
+static int add_backend(struct pv_json *device, const struct monitor_device *d)
+{
+    struct pv_counter_group group;
+    int rc = 0;
+    if (d->fs) {
+        fs_get_counters(d->fs, "folder", &group);
+        rc = add_group(device, &group, NULL);
     }
-    return pv_json_add(parent, group->name, o);
+    for (const struct net_link *link = d->link; link && rc == 0; link = link->below) {
+        link->class->get_counters(link, link->class->name, &group);
+        rc = add_group(device, &group, NULL);
+    }
+    return rc;
 }
 
 static int add_devices(struct pv_json *parent, const struct monitor *m)
@@ -40,13 +52,14 @@ static int add_devices(struct pv_json *parent, const struct monitor *m)
     int rc = devices ? 0 : -ENOMEM;
     for (size_t i = 0; i < m->num_devices && rc == 0; i++) {
         const struct monitor_device *d = &m->devices[i];
-        struct pv_counter_group group, folder;
+        struct pv_counter_group group;
+        struct pv_json *device;
         if (!d->device)
             continue;
         virtio_device_get_counters(d->device, d->name, &group);
-        if (d->fs)
-            fs_get_counters(d->fs, "folder", &folder);
-        rc = add_group(devices, &group, d->fs ? &folder : NULL);
+        rc = add_group(devices, &group, &device);
+        if (rc == 0)
+            rc = add_backend(device, d);
     }
     if (rc < 0) {
         pv_json_free(devices);

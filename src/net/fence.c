@@ -388,7 +388,8 @@ int net_fence_new(const struct net_fence_options *options, struct net_link *belo
     f->link = (struct net_link){.class = &fence_class,
                                 .send_offloads = below->send_offloads,
                                 .receive_offloads = below->receive_offloads,
-                                .mtu = below->mtu};
+                                .mtu = below->mtu,
+                                .below = below};
     f->below = below;
     f->o = *options;
     f->own_end = &f->own;

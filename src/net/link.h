@@ -84,6 +84,8 @@ struct net_link {
     unsigned send_offloads;    /* enum net_offload: what send accepts */
     unsigned receive_offloads; /* what it may hand to upper.receive, if the guest can take it */
     uint32_t mtu;              /* bytes of an IP packet, at most NET_MTU_MAX */
+    /* Of a stage: the link that it stands on, only to be looked at from outside. NULL: none. */
+    const struct net_link *below;
 };
 
 static inline int net_link_send(struct net_link *link, const struct net_frame *frame)

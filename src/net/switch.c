@@ -225,6 +225,7 @@ const struct net_switch_syscall net_switch_syscalls[] = {
 static void take_below(struct net_switch *s, struct net_link *below)
 {
     s->below = below;
+    s->base.below = below;
     s->base.mtu = NET_MTU_MAX;
     s->base.send_offloads = s->base.receive_offloads = SWITCH_ALL_OFFLOADS;
     if (!below)

@@ -365,6 +365,27 @@ class Looks(MachineTest):
         self.assertTrue(0 < found['memory_used_bytes'] <= 96 << 20, found)
         self.assertTrue(found['guest'], 'the guest did not answer')
 
+    def test_stats_have_rates(self):
+        self.start('/bin/sh', '-c', 'dd if=/dev/zero of=/file bs=1M count=8; '
+                   'while :; do dd if=/file of=/dev/null bs=64k iflag=direct; '
+                   'dd if=/dev/zero of=/new bs=64k count=64 oflag=direct; '
+                   'getent ahostsv4 box.invalid; done 2>/dev/null')
+
+        def rates():
+            found = json.loads(self.pv('stats', '--no-stream', '--format', 'json', 'box', rc=0).text)
+            return {name: found.get(f'{name}_per_second', 0) for name in
+                    ('cpu_ns', 'disk_read_bytes', 'disk_written_bytes', 'net_out_bytes')}
+        seen = {}
+
+        def all_moved():
+            for name, rate in rates().items():
+                seen[name] = max(rate, seen.get(name, 0))
+            return all(seen.values())
+        self.wait_for('all rates', all_moved)
+        table = self.pv('stats', '--no-stream', rc=0).text
+        self.assertIn('DISK WRITE', table)
+        self.assertRegex(table.splitlines()[1], r'B/s')
+
     def test_attach(self):
         self.start('/bin/sh', '-c', 'while read line; do echo got $line; done; exit 6',
                    flags=['-i'])

@@ -91,6 +91,19 @@ class SetUp(NetworkTest):
         self.assertGreater(device['tx_frames'], 0)
         self.assertGreater(device['rx_frames'], 0)
         self.assertEqual(device['bad_requests'], 0)
+        self.assertIn('user', device)
+        self.assertEqual(device['fence']['malformed'], 0)
+
+    def test_statistics_have_the_links_of_a_private_network(self):
+        self.pv('network', 'create', '--internal', 'back', rc=0)
+        self.addCleanup(self.pv, 'network', 'rm', 'back', rc=0)
+        name = self.start('/bin/sleep', '1000', flags=['--net', 'back'])
+        self.addCleanup(self.remove, name)  # before its network
+        device = json.loads(self.pv('stats', '--no-stream', '--format', 'json', 'box',
+                                    rc=0).text)['devices']['net0']
+        self.assertIn('flows', device['fence'])
+        self.assertEqual(device['switch']['forged'], 0)
+        self.assertNotIn('user', device)
 
 
 @needs_network
@@ -124,7 +137,8 @@ while part := s.recv(1 << 20):
     parts.append(part)
 data = b''.join(parts)
 s.sendall(data[::-1])
-s.close()
+s.shutdown(socket.SHUT_WR)
+s.recv(1)  # its end: what is still on its way when the command ends goes down with the machine
 print(hashlib.sha256(data).hexdigest())
 ''', OUTSIDE4, server.port)
             self.assertEqual(text, hashlib.sha256(content).hexdigest())

@@ -30,6 +30,7 @@ static void check(const struct pv_json *o, pid_t pid)
     number(memory, "swap_total_bytes");
     number(memory, "swap_free_bytes");
     number(o, "uptime_seconds");
+    assert_true(number(o, "cpu_ns") > 0);
     assert_non_null(pv_json_text(pv_json_get(o, "load")));
 
     const struct pv_json *list = pv_json_get(o, "processes");
@@ -90,6 +91,7 @@ static void test_without_proc_there_is_still_an_answer(void **state)
     struct pv_json *json = agent_stats_collect(nothing);
     assert_int_equal(number(pv_json_get(json, "memory"), "total_bytes"), 0);
     assert_int_equal(pv_json_array_length(pv_json_get(json, "processes")), 0);
+    assert_null(pv_json_get(json, "cpu_ns"));
     pv_json_free(json);
     close(nothing);
 }
