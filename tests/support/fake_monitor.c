@@ -31,6 +31,7 @@
 
 #define CLIENTS_MAX 16
 #define SECOND_NS 1000000000ull
+#define LOG_BYTES_MAX 65536u
 
 struct client {
     struct wire_stream *stream;
@@ -48,6 +49,7 @@ static struct {
     struct pv_loop_source *stop_timer;
     bool ended, started, stdin_taken;
     int exit_code;
+    size_t logged;
     char started_at[PV_TIME_TEXT_MAX];
 } fake;
 
@@ -77,16 +79,24 @@ static void write_state(const char *status, const char *error)
     pv_fd_replace_file(fake.state_dirfd, "state.json", text, strlen(text), 0600, NULL);
 }
 
-/* One log line per piece of output: enough for a test, not for a log. */
+/* An entry for each line, and for what stands behind the last one of a piece of output, and no more
+ * than the first 64 KiB: enough for a test, not for a log. */
 static void write_log(const char *stream, const uint8_t *bytes, size_t len)
 {
-    char now[PV_TIME_TEXT_MAX];
-    pv_auto(pv_json) struct pv_json *o = pv_json_new_object();
-    pv_json_add_string_len(o, "log", (const char *)bytes, len);
-    pv_json_add_string(o, "stream", stream);
-    pv_json_add_string(o, "time", pv_time_text(pv_time_realtime_ns(), now));
-    pv_auto_free char *text = pv_json_print(o, false);
-    dprintf(fake.log_fd, "%s\n", text);
+    while (len > 0 && fake.logged < LOG_BYTES_MAX) {
+        char now[PV_TIME_TEXT_MAX];
+        const uint8_t *end = memchr(bytes, '\n', len);
+        size_t piece = end ? (size_t)(end - bytes) + 1 : len;
+        pv_auto(pv_json) struct pv_json *o = pv_json_new_object();
+        pv_json_add_string_len(o, "log", (const char *)bytes, piece);
+        pv_json_add_string(o, "stream", stream);
+        pv_json_add_string(o, "time", pv_time_text(pv_time_realtime_ns(), now));
+        pv_auto_free char *text = pv_json_print(o, false);
+        dprintf(fake.log_fd, "%s\n", text);
+        fake.logged += piece;
+        bytes += piece;
+        len -= piece;
+    }
 }
 
 static void stop_when_alone(void)

@@ -37,6 +37,8 @@ void support_place_make(struct support_place *place)
     pv_auto_free char *script =
         pv_strf("mkdir root cache lib tree && ln -s '%s/tests/support/fake_monitor' "
                 "lib/paravane-monitor && touch lib/linux lib/initramfs.cpio tree/file && "
+                "printf '#!/bin/sh\\nfor i in $(seq 1500); do \"$@\" && exit; sleep 0.02; done\\n"
+                "echo \"await: $*\" >&2; exit 99\\n' > await && chmod +x await && "
                 "mksquashfs tree image.squashfs -quiet -no-progress",
                 build);
     support_tree_shell(place->top, script);
@@ -50,6 +52,8 @@ void support_place_make(struct support_place *place)
     unsetenv("PARAVANE_KERNEL");
     setenv("P", place->paravane, 1);
     setenv("I", place->image, 1);
+    snprintf(variable, sizeof(variable), "%s/await", place->top);
+    setenv("W", variable, 1);
 }
 
 void support_place_remove(struct support_place *place)
