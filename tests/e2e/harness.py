@@ -516,8 +516,9 @@ def needs_root(test):
 
 
 def needs_network(test):
-    return unittest.skipUnless(NET, 'needs a network namespace of the tests\' own: run them as '
-                                    'root')(test)
+    test.uses_network = True  # tests/e2e/run looks at it
+    return unittest.skipUnless(NET, 'needs a network of the tests\' own: run them as root, or where '
+                                    'users may make user namespaces')(test)
 
 
 def needs_plain_user(test):

@@ -8,7 +8,7 @@ import subprocess
 import threading
 import unittest
 
-from harness import NET, OUTSIDE4, PC_INIT, PC_KERNEL, SERVER, MachineTest, reaper
+from harness import OUTSIDE4, PC_INIT, PC_KERNEL, SERVER, MachineTest, needs_network, reaper
 from servers import TcpServer, echo
 
 QEMU = shutil.which('qemu-system-x86_64')
@@ -131,7 +131,7 @@ class Qemu(MachineTest):
     def test_a_disk_and_random_numbers_without_status(self):
         self.use_disk(1, ['rng:rng.sock'], ['--no-status'])
 
-    @unittest.skipUnless(NET, 'needs a network namespace of the tests\' own: run them as root')
+    @needs_network
     def test_a_network_card(self):
         server, memory = self.serve('net:net.sock')
         with TcpServer(OUTSIDE4, echo, port=7007):
