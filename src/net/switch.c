@@ -18,8 +18,8 @@
 #define FLOOD_BURST 200
 
 static const char *const counter_labels[] = {
-    "sent",  "received", "lines",  "unreachable", "dropped_slow",
-    "flood", "forged",   "broken", "strangers",
+    "sent",   "received", "lines",     "unreachable", "dropped_slow", "flood",
+    "forged", "broken",   "strangers", "rings",       "signs",
 };
 _Static_assert(PV_ARRAY_SIZE(counter_labels) == SWITCH_COUNTERS, "a label for each");
 
@@ -128,24 +128,23 @@ static int send_frame(struct net_link *link, const struct net_frame *frame)
 
 /* --- to the guest -----------------------------------------------------------------------------*/
 
-int switch_deliver(struct net_switch *s, uint32_t number, struct virtio_net_hdr *hdr, size_t bytes)
+int switch_deliver(struct net_switch *s, uint32_t number, struct net_frame *frame)
 {
-    if (net_offload_check(hdr, bytes, SWITCH_ALL_OFFLOADS) < 0) {
+    const struct iovec *head = &frame->iov[0];
+    if (net_offload_check(&frame->hdr, frame->bytes, SWITCH_ALL_OFFLOADS) < 0) {
         s->counters[SWITCH_BROKEN]++;
         return 0;
     }
-    if (!switch_is_honest(&s->subnet, number, s->number, s->frame, bytes)) {
+    if (!switch_is_honest(&s->subnet, number, s->number, head->iov_base, head->iov_len)) {
         s->counters[SWITCH_FORGED]++;
         return 0;
     }
     if (!s->base.upper.receive)
         return 0;
-    s->kept_iov = (struct iovec){s->frame, bytes};
-    s->kept = (struct net_frame){.hdr = *hdr, .iov = &s->kept_iov, .num_iov = 1, .bytes = bytes};
-    s->counters[SWITCH_RECEIVED]++;
-    if (s->base.upper.receive(s->base.upper.data, &s->kept) != -EAGAIN)
+    if (s->base.upper.receive(s->base.upper.data, frame) != -EAGAIN) {
+        s->counters[SWITCH_RECEIVED]++;
         return 0;
-    s->has_kept = true;
+    }
     switch_lines_stop(s, true);
     return -EAGAIN;
 }
@@ -159,6 +158,7 @@ static void resume(struct net_link *link)
             s->has_kept = true;
             return;
         }
+        s->counters[SWITCH_RECEIVED]++;
     }
     if (s->stopped)
         switch_lines_stop(s, false);
@@ -192,6 +192,7 @@ static void free_switch(struct net_link *link)
 {
     struct net_switch *s = switch_of(link);
     switch_lines_free(s);
+    switch_port_close(s);
     switch_members_free(s);
     net_link_free(s->below);
     free(s);
@@ -210,14 +211,22 @@ const struct net_switch_syscall net_switch_syscalls[] = {
     {"setsockopt", "switch: room for frames on a line"},
     {"getsockopt", "switch: is what another machine sent us a line?"},
     {"sendmsg", "switch: frames, lines"},
+    {"sendto", "switch: bells"},
     {"recvmsg", "switch: frames, lines"},
+    {"memfd_create", "switch: a ring"},
+    {"ftruncate", "switch: the size of a ring"},
+    {"fstatfs", "switch: is what another machine sent us a ring?"},
+    {"mmap", "switch: a ring"},
+    {"munmap", "switch: a ring that is not used any more"},
+    {"madvise", "switch: pages of a ring that is not used now"},
+    {"timerfd_settime", "switch: machines that do not read, rings that are not used"},
     {"poll", "switch: does the other end of a line live?"},
     {"openat", "switch: names of machines"},
     {"getdents64", "switch: names of machines"},
     {"newfstatat", "switch: have the names of machines changed?"},
     {"fstat", "switch: have the names of machines changed?"},
     {"read", "switch: names of machines"},
-    {"fcntl", "switch: names of machines"},
+    {"fcntl", "switch: the seals of a ring; names of machines"},
     {"close", "switch: lines, names of machines"},
     {NULL, NULL},
 };
@@ -250,7 +259,9 @@ int net_switch_open(const struct net_switch_options *options, struct net_link **
     workload_subnet_mac(&s->subnet, s->number, s->mac);
     pv_rate_init(&s->flood, FLOOD_PER_SECOND, FLOOD_BURST, pv_time_monotonic_ns());
     take_below(s, options->below);
-    int rc = switch_port_open(s, options->folder, err);
+    int rc = switch_lines_init(s, err);
+    if (rc == 0)
+        rc = switch_port_open(s, options->folder, err);
     if (rc < 0) {
         free_switch(&s->base);
         return rc;

@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -614,6 +615,299 @@ static void test_hostile_frames(void **state)
     assert_int_equal(f->m[0].received, 2);
 }
 
+/* A line to machine 4 with a ring of the liar's, as number HOSTILE. */
+struct liar {
+    int port, line;
+    struct switch_ring *ring;
+    struct switch_ring_way *ways; /* ways[0] is what the liar sends */
+    uint8_t *records;
+};
+
+static void liar_open(struct fixture *f, struct liar *l)
+{
+    int pair[2], ring_fd;
+    l->port = bind_as(f, "ports/7");
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(switch_ring_make(&l->ring, &ring_fd), 0);
+    void *memory =
+        mmap(NULL, SWITCH_RING_FILE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, ring_fd, 0);
+    assert_true(memory != MAP_FAILED);
+    l->ways = memory;
+    l->records = (uint8_t *)memory + SWITCH_RING_WORDS;
+    l->line = pair[0];
+    greet(f, l->port, "PVLINE1", 8, (int[]){pair[1], ring_fd}, 2);
+    close(pair[1]);
+    close(ring_fd);
+    assert_int_equal(counter(&f->m[0], SWITCH_RINGS_MADE), 1);
+    char sign = 0;
+    assert_int_equal(recv(l->line, &sign, 1, MSG_DONTWAIT), 1);
+    assert_int_equal(sign, 'R');
+}
+
+static void liar_close(struct liar *l)
+{
+    switch_ring_free(l->ring);
+    munmap(l->ways, SWITCH_RING_FILE_BYTES);
+    close(l->line);
+    close(l->port);
+}
+
+static void ring_bell(struct fixture *f, struct liar *l)
+{
+    send(l->line, "B", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    turn(f, 2000000);
+}
+
+static bool line_has_ended(struct liar *l)
+{
+    char byte;
+    ssize_t n;
+    while ((n = recv(l->line, &byte, 1, MSG_DONTWAIT)) > 0)
+        ;
+    return n == 0;
+}
+
+static void liar_says(struct fixture *f, struct liar *l, const struct virtio_net_hdr *hdr,
+                      const void *bytes, size_t len)
+{
+    struct iovec iov = {(void *)bytes, len};
+    struct net_frame frame = {.hdr = *hdr, .iov = &iov, .num_iov = 1, .bytes = len};
+    assert_true(switch_ring_send(l->ring, &frame) >= 0);
+    ring_bell(f, l);
+}
+
+/* Frames by a ring are judged as all others are. */
+static void test_hostile_frames_by_ring(void **state)
+{
+    static uint8_t frame[NET_FRAME_MAX];
+    static const struct virtio_net_hdr plain,
+        broken = {.gso_type = VIRTIO_NET_HDR_GSO_TCPV4, .gso_size = 0};
+    struct fixture *f = *state;
+    struct liar l;
+    liar_open(f, &l);
+    make_ipv4(f, frame, HOSTILE, 4, sizeof(frame));
+    liar_says(f, &l, &plain, frame, sizeof(frame));
+    assert_int_equal(f->m[0].received, 1);
+    assert_int_equal(f->m[0].last_bytes, sizeof(frame));
+    liar_says(f, &l, &broken, frame, 1000);
+    assert_int_equal(counter(&f->m[0], SWITCH_BROKEN), 1);
+    liar_says(f, &l, &plain, frame, 13);
+    make_ipv4(f, frame, 5, 4, 1000);
+    liar_says(f, &l, &plain, frame, 1000);
+    make_ipv4(f, frame, HOSTILE, 5, 1000);
+    liar_says(f, &l, &plain, frame, 1000);
+    assert_int_equal(counter(&f->m[0], SWITCH_FORGED), 2);
+    assert_int_equal(counter(&f->m[0], SWITCH_BROKEN), 2); /* 13 bytes are no frame */
+    assert_int_equal(f->m[0].received, 1);
+    send(l.line, "x", 1, 0); /* no sign that anybody knows */
+    turn(f, 2000000);
+    assert_int_equal(counter(&f->m[0], SWITCH_BROKEN), 3);
+    make_ipv4(f, frame, HOSTILE, 4, 1000); /* a message does, too */
+    send(l.line, "\0\0\0\0\0\0\0\0\0\0", 10, 0);
+    assert_int_equal(switch_of(&f->m[0])->num_lines, 1);
+    liar_close(&l);
+}
+
+/* What cannot be ends the line, and only that. */
+static void test_a_ring_that_lies(void **state)
+{
+    static uint8_t frame[60000];
+    struct fixture *f = *state;
+    for (unsigned i = 0; i < 4; i++) {
+        struct liar l;
+        f->m[0].link = (net_link_free(f->m[0].link), NULL);
+        open_machine(f, &f->m[0], 4, NULL);
+        liar_open(f, &l);
+        if (i == 0) { /* an index */
+            l.ways[0].sent = 2 * SWITCH_RING_BYTES;
+            ring_bell(f, &l);
+        } else if (i == 1) { /* a length */
+            struct switch_ring_record record = {.bytes = NET_FRAME_MAX + 1};
+            memcpy(l.records, &record, sizeof(record));
+            l.ways[0].sent = SWITCH_RING_BYTES;
+            ring_bell(f, &l);
+        } else { /* what was taken of ours */
+            l.ways[1].taken = i == 2 ? 0x80000000u : 1;
+            make_ipv4(f, frame, 4, HOSTILE, sizeof(frame));
+            for (unsigned n = 0; n < 100 && !counter(&f->m[0], SWITCH_BROKEN); n++)
+                send_bytes(&f->m[0], frame, sizeof(frame));
+            turn(f, 2000000);
+        }
+        assert_int_equal(counter(&f->m[0], SWITCH_BROKEN), 1);
+        assert_int_equal(switch_of(&f->m[0])->num_lines, 0);
+        assert_int_equal(switch_of(&f->m[0])->num_rings, 0);
+        assert_true(line_has_ended(&l));
+        liar_close(&l);
+        support_tree_shell(f->top, "rm ports/7");
+        make_ipv4(f, frame, 4, 5, 100);
+        unsigned before = f->m[1].received;
+        send_bytes(&f->m[0], frame, 100);
+        wait_for(f, &f->m[1].received, before + 1);
+    }
+}
+
+/* Bells without end, and bells that were never asked for, cost a look each. */
+static void test_a_liar_that_only_rings(void **state)
+{
+    uint8_t frame[100];
+    struct fixture *f = *state;
+    struct liar l;
+    liar_open(f, &l);
+    for (int i = 0; i < 300; i++)
+        send(l.line, i & 1 ? "B" : "R", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    make_ipv4(f, frame, 4, 5, 100);
+    send_bytes(&f->m[0], frame, 100);
+    wait_for(f, &f->m[1].received, 1);
+    turn(f, 20000000);
+    assert_int_equal(switch_of(&f->m[0])->num_lines, 2);
+    liar_close(&l);
+    turn(f, 20000000);
+    assert_int_equal(switch_of(&f->m[0])->num_lines, 1);
+}
+
+/* One that takes nothing: the sender's guest waits once. */
+static void test_a_ring_that_stays_full(void **state)
+{
+    static uint8_t frame[60000];
+    struct fixture *f = *state;
+    struct liar l;
+    liar_open(f, &l);
+    make_ipv4(f, frame, 4, HOSTILE, sizeof(frame));
+    int rc = 0;
+    for (int i = 0; i < 100 && rc == 0; i++)
+        rc = send_bytes(&f->m[0], frame, sizeof(frame));
+    assert_int_equal(rc, -EAGAIN);
+    ring_bell(f, &l); /* there is no room */
+    assert_int_equal(f->m[0].sendable, 0);
+    wait_for(f, &f->m[0].sendable, 1);
+    assert_int_equal(send_bytes(&f->m[0], frame, sizeof(frame)), 0);
+    assert_int_equal(counter(&f->m[0], SWITCH_SLOW), 1);
+    /* It takes all: nothing more is lost. */
+    while (switch_ring_peek(l.ring, true, &(struct switch_ring_frame){0}) == 1)
+        if (switch_ring_release(l.ring))
+            ring_bell(f, &l);
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(send_bytes(&f->m[0], frame, sizeof(frame)), 0);
+    assert_int_equal(counter(&f->m[0], SWITCH_SLOW), 1);
+    liar_close(&l);
+}
+
+/* What it sent before it ended arrives. */
+static void test_last_words(void **state)
+{
+    uint8_t frame[1000];
+    struct fixture *f = *state;
+    struct liar l;
+    struct iovec iov = {frame, sizeof(frame)};
+    liar_open(f, &l);
+    make_ipv4(f, frame, HOSTILE, 4, sizeof(frame));
+    for (int i = 0; i < 50; i++)
+        switch_ring_send(l.ring,
+                         &(struct net_frame){.iov = &iov, .num_iov = 1, .bytes = sizeof(frame)});
+    liar_close(&l);
+    turn(f, 20000000);
+    assert_int_equal(f->m[0].received, 50);
+    assert_int_equal(switch_of(&f->m[0])->num_lines, 0);
+}
+
+/* One that knows no rings makes lines, and gets some, as ever. */
+static void test_a_neighbour_without_rings(void **state)
+{
+    uint8_t frame[1000], buf[2000];
+    struct fixture *f = *state;
+    pv_auto_fd int port = -1;
+    pv_auto_fd int line = hostile_line(f, &port);
+    static const struct virtio_net_hdr plain;
+    assert_int_equal(counter(&f->m[0], SWITCH_RINGS_MADE), 0);
+    make_ipv4(f, frame, HOSTILE, 4, sizeof(frame));
+    say(f, line, &plain, frame, sizeof(frame));
+    assert_int_equal(f->m[0].received, 1);
+    make_ipv4(f, frame, 4, HOSTILE, sizeof(frame));
+    send_bytes(&f->m[0], frame, sizeof(frame));
+    assert_int_equal(recv(line, buf, sizeof(buf), 0), sizeof(plain) + sizeof(frame));
+    close(pv_take_fd(&line));
+    turn(f, 10000000);
+    /* Called by machine 4, it takes the socket, and does not say that it has the ring. */
+    for (int i = 0; i < 3; i++)
+        send_bytes(&f->m[0], frame, sizeof(frame));
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec iov = {buf, sizeof(buf)};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = &control,
+                         .msg_controllen = CMSG_LEN(sizeof(int))};
+    assert_int_equal(recvmsg(port, &msg, MSG_CMSG_CLOEXEC), 8);
+    assert_string_equal((char *)buf, "PVLINE1");
+    assert_int_equal(control.header.cmsg_len, CMSG_LEN(sizeof(int)));
+    memcpy(&line, CMSG_DATA(&control.header), sizeof(line));
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(recv(line, buf, sizeof(buf), 0), sizeof(plain) + sizeof(frame));
+    make_ipv4(f, frame, HOSTILE, 4, sizeof(frame));
+    say(f, line, &plain, frame, sizeof(frame));
+    assert_int_equal(f->m[0].received, 2);
+}
+
+/* More machines than there may be rings. */
+static void test_rings_are_bounded(void **state)
+{
+    enum { MANY = SWITCH_RINGS_MAX + 3 };
+    struct fixture *f = *state;
+    static struct machine many[MANY];
+    uint8_t frame[100];
+    for (unsigned i = 0; i < MANY; i++)
+        open_machine(f, &many[i], 20 + i, NULL);
+    for (unsigned round = 1; round <= 2; round++)
+        for (unsigned i = 0; i < MANY; i++) {
+            make_ipv4(f, frame, 4, 20 + i, sizeof(frame));
+            send_bytes(&f->m[0], frame, sizeof(frame));
+            wait_for(f, &many[i].received, round);
+        }
+    assert_int_equal(switch_of(&f->m[0])->num_lines, MANY);
+    assert_int_equal(switch_of(&f->m[0])->num_rings, SWITCH_RINGS_MAX);
+    for (unsigned i = 0; i < MANY; i++)
+        net_link_free(many[i].link);
+    turn(f, 20000000);
+    assert_int_equal(switch_of(&f->m[0])->num_rings, 0);
+}
+
+/* Both directions at once, with receivers that have no room at times: nothing is lost or mixed. */
+static void test_much_both_ways(void **state)
+{
+    static uint8_t frame[2][30000];
+    struct fixture *f = *state;
+    unsigned sent[2] = {0, 0};
+    make_ipv4(f, frame[0], 4, 5, sizeof(frame[0]));
+    make_ipv4(f, frame[1], 5, 4, sizeof(frame[1]));
+    send_bytes(&f->m[0], frame[0], 100); /* the line: not both at once */
+    wait_for(f, &f->m[1].received, 1);
+    f->m[1].received = 0;
+    for (unsigned round = 0; round < 400; round++) {
+        for (unsigned i = 0; i < 2; i++) {
+            for (unsigned k = 0; k < 10 && send_bytes(&f->m[i], frame[i], sizeof(frame[i])) == 0;
+                 k++)
+                sent[i]++;
+            f->m[i].full = round % 3 == i;
+            if (!f->m[i].full)
+                net_link_resume(f->m[i].link);
+        }
+        turn(f, 100000);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        f->m[i].full = false;
+        net_link_resume(f->m[i].link);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(counter(&f->m[i], SWITCH_SLOW), 0);
+        wait_for(f, &f->m[1 - i].received, sent[i]);
+        assert_int_equal(f->m[1 - i].received, sent[i]);
+        assert_memory_equal(f->m[1 - i].last, frame[i], sizeof(frame[i]));
+    }
+    assert_true(counter(&f->m[0], SWITCH_RINGS_MADE) >= 1);
+}
+
 static size_t make_ipv6(struct fixture *f, uint8_t *frame, uint8_t next, const uint8_t *rest,
                         size_t len)
 {
@@ -734,6 +1028,14 @@ int main(void)
         SWITCH_TEST(test_way_out),
         SWITCH_TEST(test_strangers),
         SWITCH_TEST(test_hostile_frames),
+        SWITCH_TEST(test_hostile_frames_by_ring),
+        SWITCH_TEST(test_a_ring_that_lies),
+        SWITCH_TEST(test_a_liar_that_only_rings),
+        SWITCH_TEST(test_a_ring_that_stays_full),
+        SWITCH_TEST(test_last_words),
+        SWITCH_TEST(test_a_neighbour_without_rings),
+        SWITCH_TEST(test_rings_are_bounded),
+        SWITCH_TEST(test_much_both_ways),
         SWITCH_TEST(test_neighbours_of_ipv6),
         SWITCH_TEST(test_ways_of_ipv6),
         SWITCH_TEST(test_forged_by_the_guest),
