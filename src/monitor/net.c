@@ -20,6 +20,12 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U /* Linux 6.3 */
+#endif
 
 static int take_address(const char *text, struct net_config *c, struct pv_error *err)
 {
@@ -214,6 +220,16 @@ bool monitor_net_needs_host(const struct monitor *m)
     return false;
 }
 
+/* Rings of a private network: sealed, of plain pages, and nothing else. */
+static int allow_rings(struct jail_filter *filter, struct pv_error *err)
+{
+    const struct jail_filter_arg flags = {.index = 1,
+                                          .op = JAIL_ARG_MASKED_EQ,
+                                          .value = MFD_CLOEXEC | MFD_ALLOW_SEALING,
+                                          .mask = UINT32_MAX & ~MFD_NOEXEC_SEAL};
+    return jail_filter_allow_args(filter, SYS_memfd_create, &flags, 1, "switch: a ring", err);
+}
+
 int monitor_net_allow(const struct monitor *m, struct jail_filter *filter, struct pv_error *err)
 {
     int rc = 0;
@@ -228,6 +244,8 @@ int monitor_net_allow(const struct monitor *m, struct jail_filter *filter, struc
         for (const struct net_switch_syscall *s = net_switch_syscalls;
              m->spec.nets[i].folder && s->name && rc == 0; s++)
             rc = jail_filter_allow_name(filter, s->name, s->reason, err);
+        if (m->spec.nets[i].folder && rc == 0)
+            rc = allow_rings(filter, err);
     }
     return rc;
 }

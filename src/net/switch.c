@@ -213,7 +213,6 @@ const struct net_switch_syscall net_switch_syscalls[] = {
     {"sendmsg", "switch: frames, lines"},
     {"sendto", "switch: bells"},
     {"recvmsg", "switch: frames, lines"},
-    {"memfd_create", "switch: a ring"},
     {"ftruncate", "switch: the size of a ring"},
     {"fstatfs", "switch: is what another machine sent us a ring?"},
     {"mmap", "switch: a ring"},

@@ -13,9 +13,12 @@
  *
  * With a way out, a link below (the user-mode stack) has the addresses that are no machine's.
  *
+ * With each line comes memory that both share, when there is enough of it (switch_ring.h): frames
+ * are copied into it by one monitor and out of it by the other.
+ *
  * Runs on: the loop thread of the machine.
  * Trust:   the monitor at the other end of a line may have been taken over by its guest. Whose port
- *          a message comes from is told by the kernel (see switch_line.c); everything else in it is
+ *          a message comes from is told by the kernel (see switch_port.c); everything else in it is
  *          input. A peer that does not read is waited for a moment, then loses frames; it never
  *          stops anybody.
  */
@@ -47,7 +50,8 @@ int net_switch_start(struct net_link *link, const char *folder, struct pv_error 
 int net_switch_lookup(struct net_link *link, const char *name, struct workload_address *addresses,
                       unsigned max);
 
-/* The system calls that it makes while it serves: name and reason, ended by NULL. */
+/* The system calls that it makes while it serves: name and reason, ended by NULL. Beside them
+ * memfd_create(MFD_CLOEXEC | MFD_ALLOW_SEALING, on newer kernels | MFD_NOEXEC_SEAL), for rings. */
 struct net_switch_syscall {
     const char *name, *reason;
 };
