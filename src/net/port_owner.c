@@ -10,6 +10,7 @@
 
 #include <ctype.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -90,4 +91,28 @@ const char *net_port_owner(bool udp, uint16_t port, char *buf, size_t len)
     }
     closedir(dir);
     return buf;
+}
+
+int net_port_refuse(const struct workload_port *port, int code, struct pv_error *err)
+{
+    pv_auto_free char *text = workload_port_text(port);
+    const char *shown = text ? text : "?";
+    char owner[128];
+    switch (code) {
+    case EADDRINUSE:
+        return pv_error_set(err, code,
+                            "publish %s: port %u of the host is in use%s: choose another port, or "
+                            "end who has it",
+                            shown, port->host_port,
+                            net_port_owner(port->udp, port->host_port, owner, sizeof(owner)));
+    case EACCES:
+        return pv_error_set(err, code,
+                            "publish %s: only root may use port %u of this host: choose one from "
+                            "1024 on, or lower the sysctl net.ipv4.ip_unprivileged_port_start",
+                            shown, port->host_port);
+    case EADDRNOTAVAIL:
+        return pv_error_set(err, code, "publish %s: this host does not have that address", shown);
+    default:
+        return pv_error_set(err, code, "publish %s: %s", shown, strerror(code));
+    }
 }

@@ -5,6 +5,8 @@
 #ifndef NET_PORT_OWNER_H
 #define NET_PORT_OWNER_H
 
+#include "workload/network.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -13,5 +15,8 @@
  * port, or has the UDP port. "" when that cannot be seen: processes of others are root's to look
  * into. For error messages only: the answer may be old when it is given. */
 const char *net_port_owner(bool udp, uint16_t port, char *buf, size_t len);
+
+/* Says why a published port cannot be had (code: an errno). Returns -code. */
+int net_port_refuse(const struct workload_port *port, int code, struct pv_error *err);
 
 #endif

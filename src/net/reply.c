@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * reply.c: frames that the fence itself says.
+ * reply.c: frames that we say ourselves.
  */
 #include "net/reply.h"
 
@@ -137,8 +137,9 @@ size_t net_reply_reset(uint8_t frame[NET_REPLY_BYTES_MAX], const struct net_pack
                              0, NULL, 0);
 }
 
-size_t net_reply_prohibited(uint8_t frame[NET_REPLY_BYTES_MAX], const struct net_packet *p,
-                            const uint8_t *head)
+/* "Destination unreachable" with the code of each family. */
+static size_t say_unreachable(uint8_t frame[NET_REPLY_BYTES_MAX], const struct net_packet *p,
+                              const uint8_t *head, uint8_t code4, uint8_t code6)
 {
     struct net_reply_path path = net_reply_back(p);
     bool v6 = is_v6(&path);
@@ -148,13 +149,25 @@ size_t net_reply_prohibited(uint8_t frame[NET_REPLY_BYTES_MAX], const struct net
     put_ip(frame, &path, v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP, 8 + quote, TTL);
     memset(icmp, 0, 8);
     icmp[0] = v6 ? 1 : 3;
-    icmp[1] = v6 ? 1 : 13; /* communication administratively prohibited */
+    icmp[1] = v6 ? code6 : code4;
     memcpy(icmp + 8, head + p->l3, quote);
     if (v6)
         put_sum(icmp, 8 + quote, 2, &path, IPPROTO_ICMPV6);
     else
         net_packet_put_u16(icmp + 2, net_packet_sum_finish(net_packet_sum(0, icmp, 8 + quote)));
     return (size_t)(icmp - frame) + 8 + quote;
+}
+
+size_t net_reply_prohibited(uint8_t frame[NET_REPLY_BYTES_MAX], const struct net_packet *p,
+                            const uint8_t *head)
+{
+    return say_unreachable(frame, p, head, 13, 1); /* communication administratively prohibited */
+}
+
+size_t net_reply_unreachable(uint8_t frame[NET_REPLY_BYTES_MAX], const struct net_packet *p,
+                             const uint8_t *head, bool host)
+{
+    return host ? say_unreachable(frame, p, head, 1, 3) : say_unreachable(frame, p, head, 0, 0);
 }
 
 size_t net_reply_arp(uint8_t frame[NET_REPLY_BYTES_MAX], const struct net_packet *p,

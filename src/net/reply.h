@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * reply.h: frames that the fence itself says, whole and with checksums.
+ * reply.h: frames that we say ourselves, whole and with checksums: the fence's, and answers of the
+ * user-mode network.
  */
 #ifndef NET_REPLY_H
 #define NET_REPLY_H
@@ -32,6 +33,9 @@ size_t net_reply_reset(uint8_t frame[NET_REPLY_BYTES_MAX], const struct net_pack
 /* "Administratively prohibited" about the packet p whose first bytes are head. */
 size_t net_reply_prohibited(uint8_t frame[NET_REPLY_BYTES_MAX], const struct net_packet *p,
                             const uint8_t *head);
+/* "Unreachable" about it: the host, or the network that it is in. */
+size_t net_reply_unreachable(uint8_t frame[NET_REPLY_BYTES_MAX], const struct net_packet *p,
+                             const uint8_t *head, bool host);
 /* The answer to an ARP request, and to a neighbour solicitation: the target is at mac. */
 size_t net_reply_arp(uint8_t frame[NET_REPLY_BYTES_MAX], const struct net_packet *p,
                      const uint8_t mac[6]);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * user.c: the user-mode network: libslirp plays router and peer for the guest, and turns its
- * connections into sockets of this process. Home of libslirp.
+ * user.c: the user-mode network: router and peer for the guest, whose connections become sockets of
+ * this process. TCP is ended by net/tcp.c; libslirp has the rest: ARP, neighbour discovery, ICMP,
+ * UDP. Home of libslirp.
  *
  * Runs on: the loop thread of the machine.
  * Trust:   the guest's frames go into libslirp, a TCP/IP stack in C with a history of faults. That
@@ -15,13 +16,16 @@
  * closes the socket; only what changed costs a system call.
  *
  * Frames for the guest that it has no room for are kept in a queue. While there are any, no socket
- * is read, so that the queue ends with what libslirp has in its own hands.
+ * is read, so that the queue ends with what libslirp has in its own hands. TCP needs no queue: what
+ * the guest has no room for stays with its connection.
  */
 #include "net/table.h"
 
 #include "base/clock.h"
 #include "net/offload.h"
+#include "net/packet.h"
 #include "net/port_owner.h"
+#include "net/tcp.h"
 #include "net/user_datagrams.h"
 
 #include <errno.h>
@@ -37,16 +41,17 @@
 #define MS_NS 1000000ull
 
 enum {
-    COUNTER_SENT,     /* frames of the guest */
-    COUNTER_RECEIVED, /* frames for the guest */
-    COUNTER_REFUSED,  /* frames that aimed at the host itself, fragments */
-    COUNTER_QUEUED,   /* frames that had to wait for the guest */
-    COUNTER_DROPPED,  /* frames that could not even wait */
-    COUNTER_ERRORS,   /* frames that libslirp found fault with */
+    COUNTER_TCP,                     /* NET_TCP_COUNTERS of them */
+    COUNTER_SENT = NET_TCP_COUNTERS, /* frames of the guest */
+    COUNTER_RECEIVED,                /* frames for the guest */
+    COUNTER_REFUSED,                 /* frames that aimed at the host itself, fragments */
+    COUNTER_QUEUED,                  /* frames that had to wait for the guest */
+    COUNTER_DROPPED,                 /* frames that could not even wait */
+    COUNTER_ERRORS,                  /* frames that libslirp found fault with */
     COUNTER_END,
 };
-static const char *const counter_labels[COUNTER_END] = {"sent",   "received", "refused",
-                                                        "queued", "dropped",  "guest_errors"};
+static const char *const own_labels[COUNTER_END - COUNTER_SENT] = {
+    "sent", "received", "refused", "queued", "dropped", "guest_errors"};
 
 /* A socket of libslirp's. */
 struct watch {
@@ -75,6 +80,7 @@ struct user {
     Slirp *slirp;
     struct pv_loop_source *after, *timer;
     struct net_user_datagrams *datagrams;
+    struct net_tcp *tcp;
     struct in_addr gateway4;
     struct in6_addr gateway6;
     uint64_t timer_due_ns; /* when the timer is armed for; 0: it is not */
@@ -85,6 +91,8 @@ struct user {
     STAILQ_HEAD(, waiting) queue;
     size_t queue_bytes;
     bool blocked; /* the guest has no room: the sockets are not read */
+    bool delayed; /* libslirp's turn came meanwhile */
+    const char *labels[COUNTER_END];
     uint64_t counters[COUNTER_END];
     uint8_t frame[NET_FRAME_MAX];
 };
@@ -273,6 +281,7 @@ static void listen_to_sockets(struct user *u)
 static void on_after(void *data)
 {
     struct user *u = data;
+    u->delayed = u->blocked;
     if (!u->blocked)
         slirp_pollfds_poll(u->slirp, 0, on_get_revents, u);
     listen_to_sockets(u);
@@ -321,6 +330,18 @@ static ssize_t on_send_packet(const void *buf, size_t len, void *opaque)
     return (ssize_t)len;
 }
 
+/* TCP's way to the guest. */
+static int on_tcp_frame(void *data, const struct net_frame *frame)
+{
+    struct user *u = data;
+    int rc = 0;
+    if (u->link.upper.receive)
+        rc = u->blocked ? -EAGAIN : u->link.upper.receive(u->link.upper.data, frame);
+    u->blocked |= rc == -EAGAIN;
+    u->counters[COUNTER_RECEIVED] += rc == 0;
+    return rc;
+}
+
 static void drop_first(struct user *u)
 {
     struct waiting *w = STAILQ_FIRST(&u->queue);
@@ -336,7 +357,10 @@ static void user_resume(struct net_link *link)
     while ((w = STAILQ_FIRST(&u->queue)) && give(u, w->frame, w->bytes) != -EAGAIN)
         drop_first(u);
     u->blocked = w != NULL;
-    pv_loop_wake(u->after);
+    if (!u->blocked)
+        net_tcp_resume(u->tcp);
+    if (u->delayed)
+        pv_loop_wake(u->after);
 }
 
 /* -- frames of the guest -- */
@@ -376,28 +400,63 @@ static bool is_fragment(const uint8_t *frame, size_t bytes)
            (frame[ETH_HLEN + 6] & 0x3f || frame[ETH_HLEN + 7]);
 }
 
+/* The first len bytes, as far as there are. */
+static size_t gather(const struct net_frame *frame, uint8_t *to, size_t len)
+{
+    size_t at = 0;
+    for (unsigned i = 0; i < frame->num_iov && at < len; i++) {
+        size_t n = PV_MIN(frame->iov[i].iov_len, len - at);
+        memcpy(to + at, frame->iov[i].iov_base, n);
+        at += n;
+    }
+    return at;
+}
+
+/* Whether libslirp, which looks at no more than this, would take it for TCP. */
+static bool looks_like_tcp(const uint8_t *head, size_t bytes)
+{
+    unsigned type = head[12] << 8 | head[13];
+    return (type == ETH_P_IP && bytes > ETH_HLEN + 9u && head[ETH_HLEN + 9] == IPPROTO_TCP) ||
+           (type == ETH_P_IPV6 && bytes > ETH_HLEN + 6u && head[ETH_HLEN + 6] == IPPROTO_TCP);
+}
+
+static int refuse(struct user *u)
+{
+    u->counters[COUNTER_REFUSED]++;
+    return 0;
+}
+
+/* All but TCP. frame: in our own memory. */
+static void send_to_slirp(struct user *u, const struct virtio_net_hdr *hdr, size_t len)
+{
+    if (hdr->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)
+        net_offload_complete(hdr, u->frame, len);
+    if (net_user_datagrams_answer(u->datagrams, (uint8_t *)&u->gateway4, (uint8_t *)&u->gateway6,
+                                  u->frame, len))
+        return;
+    slirp_input(u->slirp, u->frame, (int)len);
+    pv_loop_wake(u->after);
+}
+
 static int user_send(struct net_link *link, const struct net_frame *frame)
 {
     struct user *u = user_of(link);
-    size_t len = 0;
-    /* A copy of our own: the guest may change its bytes while libslirp looks at them. */
-    for (unsigned i = 0; i < frame->num_iov; i++) {
-        size_t n = PV_MIN(frame->iov[i].iov_len, sizeof(u->frame) - len);
-        memcpy(u->frame + len, frame->iov[i].iov_base, n);
-        len += n;
-    }
-    if (len < ETH_HLEN || aims_at_host(u->frame, len) || is_fragment(u->frame, len)) {
-        u->counters[COUNTER_REFUSED]++;
+    struct net_packet p;
+    /* A copy of our own: the guest may change its bytes while we or libslirp look at them. */
+    size_t len = gather(frame, u->frame, NET_PACKET_HEAD_MAX);
+    if (len < ETH_HLEN || aims_at_host(u->frame, len) || is_fragment(u->frame, len))
+        return refuse(u);
+    bool parsed = net_packet_parse(u->frame, frame->bytes, &p) == 0;
+    if (parsed && p.kind == NET_PACKET_IP && p.ends.protocol == IPPROTO_TCP &&
+        p.fragment == NET_FRAGMENT_WHOLE) {
+        u->counters[COUNTER_SENT]++;
+        net_tcp_input(u->tcp, &p, u->frame, frame);
         return 0;
     }
-    if (frame->hdr.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)
-        net_offload_complete(&frame->hdr, u->frame, len);
+    if (looks_like_tcp(u->frame, len))
+        return refuse(u);
     u->counters[COUNTER_SENT]++;
-    if (net_user_datagrams_answer(u->datagrams, (uint8_t *)&u->gateway4, (uint8_t *)&u->gateway6,
-                                  u->frame, len))
-        return 0;
-    slirp_input(u->slirp, u->frame, (int)len);
-    pv_loop_wake(u->after);
+    send_to_slirp(u, &frame->hdr, gather(frame, u->frame, sizeof(u->frame)));
     return 0;
 }
 
@@ -422,9 +481,10 @@ static void on_init_completed(Slirp *slirp, void *opaque)
 static void user_get_counters(const struct net_link *link, const char *name,
                               struct pv_counter_group *ret_group)
 {
-    const struct user *u = PV_CONTAINER_OF(link, const struct user, link);
+    struct user *u = PV_CONTAINER_OF(link, struct user, link);
+    memcpy(u->counters, net_tcp_counters(u->tcp), NET_TCP_COUNTERS * sizeof(uint64_t));
     *ret_group = (struct pv_counter_group){
-        .name = name, .labels = counter_labels, .values = u->counters, .count = COUNTER_END};
+        .name = name, .labels = u->labels, .values = u->counters, .count = COUNTER_END};
 }
 
 static void user_free(struct net_link *link)
@@ -434,6 +494,7 @@ static void user_free(struct net_link *link)
     if (u->slirp)
         slirp_cleanup(u->slirp);
     net_user_datagrams_free(u->datagrams);
+    net_tcp_free(u->tcp);
     for (int i = 0; i < u->num_watches; i++)
         pv_loop_remove(u->watches[i].source);
     while (!STAILQ_EMPTY(&u->queue))
@@ -493,31 +554,6 @@ static int start_slirp(struct user *u, const struct net_config *c, struct pv_err
     return u->slirp ? 0 : pv_error_set(err, EINVAL, "user-mode network: libslirp refused it");
 }
 
-/* Says why a port cannot be had. */
-static int refuse_port(const struct workload_port *port, int code, struct pv_error *err)
-{
-    pv_auto_free char *text = workload_port_text(port);
-    const char *shown = text ? text : "?";
-    char owner[128];
-    switch (code) {
-    case EADDRINUSE:
-        return pv_error_set(err, code,
-                            "publish %s: port %u of the host is in use%s: choose another port, or "
-                            "end who has it",
-                            shown, port->host_port,
-                            net_port_owner(port->udp, port->host_port, owner, sizeof(owner)));
-    case EACCES:
-        return pv_error_set(err, code,
-                            "publish %s: only root may use port %u of this host: choose one from "
-                            "1024 on, or lower the sysctl net.ipv4.ip_unprivileged_port_start",
-                            shown, port->host_port);
-    case EADDRNOTAVAIL:
-        return pv_error_set(err, code, "publish %s: this host does not have that address", shown);
-    default:
-        return pv_error_set(err, code, "publish %s: %s", shown, strerror(code));
-    }
-}
-
 /* The number that the next socket will have: libslirp does not tell. -1: unknown. */
 static int find_next_fd(void)
 {
@@ -538,8 +574,8 @@ static bool is_bound_to(int fd, uint16_t port)
            ((struct sockaddr_in *)&a)->sin_port == htons(port);
 }
 
-static int publish(struct user *u, const struct net_config *c, const struct workload_port *port,
-                   struct pv_error *err)
+static int publish_datagrams(struct user *u, const struct net_config *c,
+                             const struct workload_port *port, struct pv_error *err)
 {
     struct sockaddr_in host4 = {.sin_family = AF_INET, .sin_port = htons(port->host_port)};
     struct sockaddr_in guest4 = {
@@ -549,19 +585,19 @@ static int publish(struct user *u, const struct net_config *c, const struct work
         .sin6_family = AF_INET6, .sin6_port = htons(port->guest_port), .sin6_addr = c->guest6};
     memcpy(&host4.sin_addr, port->address, sizeof(host4.sin_addr));
     memcpy(&host6.sin6_addr, port->address, sizeof(host6.sin6_addr));
-    int flags = port->udp ? SLIRP_HOSTFWD_UDP : 0;
     errno = 0;
     int next_fd = find_next_fd();
     int rc = port->v6 ? slirp_add_hostxfwd(u->slirp, (struct sockaddr *)&host6, sizeof(host6),
                                            (struct sockaddr *)&guest6, sizeof(guest6),
-                                           flags | SLIRP_HOSTFWD_V6ONLY)
+                                           SLIRP_HOSTFWD_UDP | SLIRP_HOSTFWD_V6ONLY)
                       : slirp_add_hostxfwd(u->slirp, (struct sockaddr *)&host4, sizeof(host4),
-                                           (struct sockaddr *)&guest4, sizeof(guest4), flags);
+                                           (struct sockaddr *)&guest4, sizeof(guest4),
+                                           SLIRP_HOSTFWD_UDP);
     if (rc < 0)
-        return refuse_port(port, errno ? errno : EIO, err);
-    if (port->udp && is_bound_to(next_fd, port->host_port) &&
+        return net_port_refuse(port, errno ? errno : EIO, err);
+    if (is_bound_to(next_fd, port->host_port) &&
         net_user_datagrams_publish(u->datagrams, next_fd, port->v6, port->guest_port) < 0)
-        return refuse_port(port, ENOMEM, err);
+        return net_port_refuse(port, ENOMEM, err);
     return 0;
 }
 
@@ -575,6 +611,28 @@ static void raise_descriptor_limit(void)
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+static struct net_tcp *make_tcp(struct user *u, const struct net_config *c)
+{
+    struct net_tcp_options o = {
+        .loop = u->loop,
+        .gateway_mac = {0x52, 0x55}, /* as libslirp has it: then comes its address */
+        .mtu = NET_MTU_MAX,
+        .has4 = c->has4,
+        .has6 = c->has6,
+        .guest4 = c->guest4,
+        .gateway4 = c->gateway4,
+        .guest6 = c->guest6,
+        .gateway6 = c->gateway6,
+        .prefix6 = c->prefix6,
+        .host_loopback = c->host_loopback,
+        .give = on_tcp_frame,
+        .data = u,
+    };
+    memcpy(o.guest_mac, c->mac, sizeof(o.guest_mac));
+    memcpy(o.gateway_mac + 2, &c->gateway4, 4);
+    return net_tcp_new(&o);
+}
+
 static int user_open(const struct net_config *config, struct pv_loop *loop,
                      struct net_link **ret_link, struct pv_error *err)
 {
@@ -582,27 +640,34 @@ static int user_open(const struct net_config *config, struct pv_loop *loop,
     if (!u)
         return pv_error_set(err, ENOMEM, "user-mode network: out of memory");
     *u = (struct user){
-        .link = {.class = &class, .send_offloads = NET_OFFLOAD_CSUM, .mtu = NET_MTU_MAX},
+        .link = {.class = &class,
+                 .send_offloads = NET_OFFLOAD_CSUM,
+                 .receive_offloads = NET_OFFLOAD_CSUM,
+                 .mtu = NET_MTU_MAX},
         .loop = loop,
         .gateway4 = config->gateway4,
         .gateway6 = config->gateway6,
         .datagrams = net_user_datagrams_new(),
     };
     STAILQ_INIT(&u->queue);
+    memcpy(u->labels, net_tcp_counter_labels, NET_TCP_COUNTERS * sizeof(*u->labels));
+    memcpy(u->labels + COUNTER_SENT, own_labels, sizeof(own_labels));
+    raise_descriptor_limit();
+    u->tcp = make_tcp(u, config);
     u->after = pv_loop_add_after(loop, on_after, u);
     u->timer = pv_loop_add_timer(loop, on_timeout, u);
-    int rc = u->after && u->timer && u->datagrams && watch_of(u, 63)
+    int rc = u->after && u->timer && u->datagrams && u->tcp && watch_of(u, 63)
                  ? 0
                  : pv_error_set(err, ENOMEM, "user-mode network: out of memory");
     if (rc == 0)
         rc = start_slirp(u, config, err);
     for (size_t i = 0; rc == 0 && i < config->num_ports; i++)
-        rc = publish(u, config, &config->ports[i], err);
+        rc = config->ports[i].udp ? publish_datagrams(u, config, &config->ports[i], err)
+                                  : net_tcp_publish(u->tcp, &config->ports[i], err);
     if (rc < 0) {
         user_free(&u->link);
         return rc;
     }
-    raise_descriptor_limit();
     pv_loop_wake(u->after);
     *ret_link = &u->link;
     return 0;
@@ -612,9 +677,8 @@ static const struct net_syscall syscalls[] = {
     {"socket", "net: a connection of the guest"},
     {"connect", "net: a connection of the guest"},
     {"bind", "net: a datagram socket of the guest"},
-    {"accept", "net: a connection to a published port"},
+    {"accept4", "net: a connection to a published port"},
     {"getsockname", "net: the port that a socket was given"},
-    {"getpeername", "net: who connected"},
     {"getsockopt", "net: how a connection attempt ended"},
     {"setsockopt", "net: no delay, urgent data in line, reuse of ports"},
     {"ioctl", "net: how much a datagram socket has"},
@@ -628,6 +692,7 @@ static const struct net_syscall syscalls[] = {
     {"close", "net: the end of a connection"},
     {"fcntl", "net: non-blocking mode"},
     {"epoll_ctl", "net: sockets come and go"},
+    {"getrandom", "net: another port for a peer whose own is taken"},
     {NULL, NULL},
 };
 
