@@ -145,7 +145,7 @@ static void close_fd(int *fd)
 
 static void peer_does(struct input *in)
 {
-    static uint8_t bytes[200000];
+    static uint8_t bytes[256u << 10];
     uint8_t what = take(in);
     int *fd = what & 0x80 ? &w->connected : &w->peer;
     switch (what % 7) {
