@@ -58,7 +58,7 @@ class TcpTest(MachineTest):
     def backend(self, name='box'):
         """The counters of a machine's user-mode network."""
         stats = self.pv('stats', '--no-stream', '--format', 'json', name, rc=0).text
-        return json.loads(stats)['devices']['net0']['backend']
+        return json.loads(stats)['devices']['net0']['user']
 
 
 @needs_network
