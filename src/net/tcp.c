@@ -25,10 +25,11 @@
  * A frame that is given upwards may come back as a reset of the fence's before the call returns, so
  * a connection that ends stays in memory until the end of the turn, as CONN_GONE.
  */
-#include "net/tcp_internal.h"
+#include "net/tcp.h"
 
 #include "base/clock.h"
 #include "net/flow.h"
+#include "net/tcp_internal.h"
 
 #include <sys/random.h>
 #include <sys/resource.h>
