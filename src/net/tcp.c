@@ -168,6 +168,8 @@ void tcp_conn_serve(struct tcp_conn *c)
     forget_ready(c);
     if (c->state == CONN_CONNECTING)
         tcp_input_connected(c);
+    if (c->syn_due && (c->state == CONN_ASKING || c->state == CONN_ANSWERED))
+        tcp_output_syn(c);
     if (c->state == CONN_GONE || c->state == CONN_CONNECTING || c->state == CONN_ASKING)
         return;
     tcp_host_flush(c);

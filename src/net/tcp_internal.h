@@ -58,6 +58,7 @@ struct tcp_conn {
 
     bool is_ready;  /* in the list of those that have something to do */
     bool ack_due;   /* the guest must hear from us */
+    bool syn_due;   /* our first segment found no room */
     bool guest_fin; /* the guest will send nothing more */
     bool fin_sent, fin_acked;
 
@@ -132,8 +133,9 @@ void tcp_output_again(struct tcp_conn *c);
 /* The first segment of ours, or what keeps a silent connection going. */
 void tcp_output_syn(struct tcp_conn *c);
 void tcp_output_probe(struct tcp_conn *c);
-/* A reset of the connection; then it is to be ended. */
-void tcp_output_reset(struct tcp_conn *c);
+/* A reset of the connection; then it is to be ended. -EAGAIN: the guest has no room, and does not
+ * know. */
+int tcp_output_reset(struct tcp_conn *c);
 /* A frame of our own; lost when the guest has no room: it will ask again. */
 void tcp_output_frame(struct net_tcp *t, uint8_t *frame, size_t len);
 /* Up to where the guest may send, given what waits for the host. */

@@ -168,8 +168,8 @@ void tcp_output_ack(struct tcp_conn *c)
 
 void tcp_output_syn(struct tcp_conn *c)
 {
-    bool answer = c->state == CONN_ANSWERED;
-    emit(c, &(struct segment){.seq = c->iss, .flags = NET_TCP_SYN | (answer ? NET_TCP_ACK : 0)});
+    uint8_t flags = NET_TCP_SYN | (c->state == CONN_ANSWERED ? NET_TCP_ACK : 0);
+    c->syn_due = emit(c, &(struct segment){.seq = c->iss, .flags = flags}) < 0;
 }
 
 /* A number that the guest has had: it must answer with what it waits for, and its window. */
@@ -178,10 +178,10 @@ void tcp_output_probe(struct tcp_conn *c)
     emit(c, &(struct segment){.seq = c->snd_una - 1, .flags = NET_TCP_ACK});
 }
 
-void tcp_output_reset(struct tcp_conn *c)
+int tcp_output_reset(struct tcp_conn *c)
 {
     uint32_t seq = c->state == CONN_CONNECTING ? 0 : c->snd_nxt;
-    emit(c, &(struct segment){.seq = seq, .flags = NET_TCP_RST | NET_TCP_ACK});
+    return emit(c, &(struct segment){.seq = seq, .flags = NET_TCP_RST | NET_TCP_ACK});
 }
 
 void tcp_output_again(struct tcp_conn *c)
@@ -235,8 +235,9 @@ void tcp_output(struct tcp_conn *c)
         return;
     uint32_t unsent = tcp_output_unsent(c);
     if (c->host_broken && !unsent) { /* the guest has what came before */
+        if (tcp_output_reset(c) < 0)
+            return;
         c->tcp->counters[NET_TCP_RESET]++;
-        tcp_output_reset(c);
         tcp_conn_end(c, true);
         return;
     }

@@ -116,13 +116,13 @@ static void say(struct input *in, bool right)
     struct net_reply_path path = {.ends = w->ends};
     struct net_packet p;
     uint8_t flags = take(in), how = take(in);
-    int32_t seq_off = right ? 0 : (int32_t)(int8_t)take(in) << (how & 15);
-    int32_t ack_off = right ? 0 : (int32_t)(int8_t)take(in) << (how >> 4);
+    uint32_t seq_off = right ? 0 : (uint32_t)(int8_t)take(in) << (how & 15);
+    uint32_t ack_off = right ? 0 : (uint32_t)(int8_t)take(in) << (how >> 4);
     uint16_t window = (uint16_t)(take(in) << 8 | take(in));
     size_t options = right ? 0 : take(in) % 11 * 4u;
     size_t len = (size_t)take(in) << (take(in) % 9), header = 14 + 20 + 20;
-    net_reply_segment(bytes, &path, w->seq + (uint32_t)seq_off, w->ack + (uint32_t)ack_off, flags,
-                      window, NULL, 0, NULL, 0);
+    net_reply_segment(bytes, &path, w->seq + seq_off, w->ack + ack_off, flags, window, NULL, 0,
+                      NULL, 0);
     for (size_t i = 0; i < options; i++)
         bytes[header + i] = take(in);
     if (len > 60000)

@@ -295,7 +295,8 @@ size_t tcp_fixture_take(struct fixture *f, uint8_t *buf, size_t room)
         if (t->p.tcp_seq != f->ack || !(t->len || fin))
             continue;
         assert_true(at + t->len <= room);
-        memcpy(buf + at, t->data, t->len);
+        if (t->len)
+            memcpy(buf + at, t->data, t->len);
         at += t->len;
         f->ack += (uint32_t)t->len + fin;
     }

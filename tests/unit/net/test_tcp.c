@@ -33,6 +33,14 @@ static void assert_told(struct fixture *f, uint8_t flags)
     assert_int_equal(tcp_fixture_last(f)->p.tcp_flags & ~PSH, flags);
 }
 
+static void reset_by_host(struct fixture *f)
+{
+    struct linger now = {.l_onoff = 1};
+    setsockopt(f->peer, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+    close(f->peer);
+    f->peer = -1;
+}
+
 /* -- beginnings -- */
 
 static void test_an_answer_has_our_options(void **state)
@@ -173,6 +181,31 @@ static void test_an_answer_that_got_lost_is_said_again(void **state)
     tcp_fixture_forget(f);
     for (unsigned i = 0; i < 12; i++)
         tcp_fixture_pass(f, 60000);
+    assert_told(f, RST | ACK);
+    assert_int_equal(net_tcp_count(f->tcp), 0);
+}
+
+/* Without room the first answer, and the last word, wait like everything else. */
+static void test_words_that_find_no_room_wait(void **state)
+{
+    struct fixture *f = *state;
+    f->full = true;
+    tcp_fixture_say(f, SYN, NULL, 0);
+    tcp_fixture_turn(f);
+    assert_int_equal(f->num_told, 0);
+    f->full = false;
+    net_tcp_resume(f->tcp);
+    assert_told(f, SYN | ACK);
+    assert_int_equal(f->num_told, 1);
+    f->ack = tcp_fixture_last(f)->p.tcp_seq + 1;
+    tcp_fixture_say(f, ACK, NULL, 0);
+    f->peer = accept(f->listener, NULL, NULL);
+    f->full = true;
+    reset_by_host(f);
+    tcp_fixture_turn(f);
+    assert_int_equal(net_tcp_count(f->tcp), 1);
+    f->full = false;
+    net_tcp_resume(f->tcp);
     assert_told(f, RST | ACK);
     assert_int_equal(net_tcp_count(f->tcp), 0);
 }
@@ -333,14 +366,6 @@ static void test_a_reset_of_the_guest(void **state)
     assert_int_equal(tcp_fixture_counter(f, NET_TCP_RESET), 1);
 }
 
-static void reset_by_host(struct fixture *f)
-{
-    struct linger now = {.l_onoff = 1};
-    setsockopt(f->peer, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
-    close(f->peer);
-    f->peer = -1;
-}
-
 static void test_a_reset_of_the_host(void **state)
 {
     struct fixture *f = *state;
@@ -447,6 +472,7 @@ int main(void)
         TEST(test_a_family_that_is_not_there_is_silent),
         TEST(test_strays_are_reset),
         TEST(test_an_answer_that_got_lost_is_said_again),
+        TEST(test_words_that_find_no_room_wait),
         TEST(test_another_syn_is_questioned),
         TEST(test_a_wrong_acknowledgement_opens_nothing),
         TEST(test_a_guest_may_change_its_mind),
