@@ -19,6 +19,7 @@
 #include <limits.h>
 #include <string.h>
 
+#define THREADS_MAX 4u
 #define INLINE_BYTES_MAX (128u * 1024u)
 
 enum counter {
@@ -40,8 +41,8 @@ static const char *const counter_labels[COUNTERS] = {
 
 struct disk {
     struct disk_image *image;
-    struct disk_worker *worker; /* NULL: not started */
-    struct disk_uring *ring;    /* NULL: the host has none for us */
+    struct pv_pool *pool;    /* NULL: not started */
+    struct disk_uring *ring; /* NULL: the host has none for us */
     unsigned in_flight;
     bool no_nowait_read, no_nowait_write; /* the host's file system does not know it */
     uint64_t counters[COUNTERS];
@@ -111,7 +112,7 @@ void disk_close(struct disk *disk)
         return;
     if (disk->ring)
         disk_uring_drain(disk->ring);
-    disk_worker_stop(disk->worker);
+    pv_pool_stop(disk->pool, 0);
     disk_uring_free(disk->ring);
     disk_image_close(disk->image);
     free(disk);
@@ -180,9 +181,9 @@ int disk_resize(struct disk *disk, uint64_t bytes, struct pv_error *err)
 
 /* -- doing -- */
 
-static void run_request(void *data, struct disk_request *r)
+static void run_request(struct disk *disk, struct disk_request *r)
 {
-    struct disk_image *image = ((const struct disk *)data)->image;
+    struct disk_image *image = disk->image;
     const struct disk_format *format = image->format;
     switch (r->op) {
     case DISK_READ:
@@ -223,12 +224,21 @@ static void count(struct disk *disk, const struct disk_request *r)
         disk->counters[COUNTER_WRITTEN_BYTES] += r->bytes;
 }
 
-static void on_completed(void *data, struct disk_request *r)
+static void complete(struct disk *disk, struct disk_request *r)
 {
-    struct disk *disk = data;
     disk->in_flight--;
     count(disk, r);
     r->done(r);
+}
+
+static void run_work(void *data, struct pv_pool_work *work)
+{
+    run_request(data, PV_CONTAINER_OF(work, struct disk_request, work));
+}
+
+static void on_completed(void *data, struct pv_pool_work *work)
+{
+    complete(data, PV_CONTAINER_OF(work, struct disk_request, work));
 }
 
 static void on_ring_completed(void *data, struct disk_request *r, int result)
@@ -240,18 +250,24 @@ static void on_ring_completed(void *data, struct disk_request *r, int result)
     /* A failed sync is told: a second one would find the pages clean. The rest is done again, by a
      * thread: it knows how to go on after a part, and says what is really wrong. */
     if (!whole && (r->op != DISK_FLUSH || result == -EINTR || result == -EAGAIN)) {
-        disk_worker_submit(disk->worker, r);
+        pv_pool_submit(disk->pool, &r->work);
         return;
     }
     r->result = PV_MIN(result, 0);
-    on_completed(disk, r);
+    complete(disk, r);
 }
 
 int disk_start(struct disk *disk, struct pv_loop *loop, struct pv_error *err)
 {
+    /* A disk that does one thing at a time has one, and a slow flush does not keep a read from the
+     * medium. */
+    const struct pv_pool_options options = {.name = "a disk",
+                                            .threads = THREADS_MAX,
+                                            .run = run_work,
+                                            .completed = on_completed,
+                                            .data = disk};
     int rc = disk->ring ? disk_uring_start(disk->ring, loop, on_ring_completed, disk, err) : 0;
-    return rc < 0 ? rc
-                  : disk_worker_start(loop, run_request, on_completed, disk, &disk->worker, err);
+    return rc < 0 ? rc : pv_pool_start(&options, loop, &disk->pool, err);
 }
 
 /* -- accepting -- */
@@ -354,7 +370,7 @@ int disk_submit(struct disk *disk, struct disk_request *r)
         count(disk, r);
         return 1;
     }
-    if (!disk->worker) {
+    if (!disk->pool) {
         run_request(disk, r);
         count(disk, r);
         return 1;
@@ -364,6 +380,6 @@ int disk_submit(struct disk *disk, struct disk_request *r)
     disk->in_flight++;
     disk->counters[COUNTER_HANDED_OVER]++;
     if (!try_ring(disk, r))
-        disk_worker_submit(disk->worker, r);
+        pv_pool_submit(disk->pool, &r->work);
     return 0;
 }

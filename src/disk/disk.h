@@ -15,6 +15,7 @@
 #include "base/counter.h"
 #include "base/error.h"
 #include "base/loop.h"
+#include "base/pool.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -46,7 +47,7 @@ struct disk_request {
     unsigned num_iov;                           /* at most IOV_MAX */
     int result;                                 /* 0 or -errno, set when completed */
     void (*done)(struct disk_request *request); /* called on the loop thread, see disk_submit */
-    struct disk_request *next;                  /* these two are the disk's own while it holds */
+    struct pv_pool_work work;                   /* these two are the disk's own while it holds */
     uint32_t ticket;                            /* the request */
 };
 

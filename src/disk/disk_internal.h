@@ -99,20 +99,6 @@ unsigned disk_iov_slice(const struct iovec *iov, unsigned num, uint64_t skip, ui
                         struct iovec *out);
 void disk_iov_zero(const struct iovec *iov, unsigned num);
 
-/* worker.c: a few threads. */
-
-struct disk_worker;
-
-/* Starts threads, as many as are needed and no more than a few, that call run() for each request,
- * in no order, and then, on the thread of `loop`, completed(). Both get `data`. */
-int disk_worker_start(struct pv_loop *loop, void (*run)(void *data, struct disk_request *request),
-                      void (*completed)(void *data, struct disk_request *request), void *data,
-                      struct disk_worker **ret_worker, struct pv_error *err);
-/* Hands a request over. */
-void disk_worker_submit(struct disk_worker *worker, struct disk_request *request);
-/* Waits until all requests have run, calls completed() for each, ends the threads. Accepts NULL. */
-void disk_worker_stop(struct disk_worker *worker);
-
 /* uring.c: the host's io_uring. Home of liburing. */
 
 struct disk_uring;

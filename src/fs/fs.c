@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * fs.c: the server: a request comes in, its operation runs, a reply goes out.
- * Runs on: the loop's thread, and on worker threads for what could block.
+ * Runs on: the loop's thread, and on a few threads for what could block.
  * Trust:   the header and everything behind it are the guest's. A request is copied before it is
  *          looked at, but for the data of a write, which is never looked at.
  */
@@ -28,6 +28,9 @@
 #define SMALL 1024u
 #define MOUNTS_MAX (4u << 20)
 #define BACKGROUND 64u
+#define THREADS_MAX 4u
+#define STACK_BYTES (512u * 1024)
+#define PATIENCE_NS 3000000000ull /* for threads to end */
 #define BACKGROUND_CONGESTED 48u
 
 #define SLOW 1u  /* waits for a medium: never inline */
@@ -257,10 +260,10 @@ int fs_serve(struct fs *fs, struct fs_request *r, bool nowait)
 
 int fs_submit(struct fs *fs, struct fs_request *r)
 {
-    if (fs_serve(fs, r, fs->worker != NULL) == 0)
+    if (fs_serve(fs, r, fs->pool != NULL) == 0)
         return 1;
     fs_count(fs, FS_COUNTER_HANDED_OVER, 1);
-    fs_worker_submit(fs->worker, r);
+    pv_pool_submit(fs->pool, &r->work);
     return 0;
 }
 
@@ -389,18 +392,33 @@ int fs_settle(struct fs *fs, const struct fs_situation *situation, struct pv_err
     return fs_nodes_settle(fs, err);
 }
 
+static void run_work(void *data, struct pv_pool_work *work)
+{
+    fs_serve(data, PV_CONTAINER_OF(work, struct fs_request, work), false);
+}
+
+static void on_completed(void *data, struct pv_pool_work *work)
+{
+    struct fs_request *r = PV_CONTAINER_OF(work, struct fs_request, work);
+    r->done(r);
+}
+
 int fs_start(struct fs *fs, struct pv_loop *loop, struct pv_error *err)
 {
-    return fs_worker_start(fs, loop, &fs->worker, err);
+    const struct pv_pool_options options = {.name = "a shared folder",
+                                            .threads = THREADS_MAX,
+                                            .stack_bytes = STACK_BYTES,
+                                            .run = run_work,
+                                            .completed = on_completed,
+                                            .data = fs};
+    return pv_pool_start(&options, loop, &fs->pool, err);
 }
 
 bool fs_stop(struct fs *fs)
 {
-    if (!fs->worker)
-        return true;
-    bool stopped = fs_worker_stop(fs->worker);
+    bool stopped = pv_pool_stop(fs->pool, PATIENCE_NS);
     if (stopped)
-        fs->worker = NULL;
+        fs->pool = NULL;
     return stopped;
 }
 

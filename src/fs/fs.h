@@ -16,6 +16,7 @@
 #include "base/counter.h"
 #include "base/error.h"
 #include "base/loop.h"
+#include "base/pool.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -72,7 +73,7 @@ struct fs_request {
     int host_error;                           /* the host is full or fails: -errno, else 0 */
     bool malformed;                           /* it made no sense */
     void (*done)(struct fs_request *request); /* on the loop's thread, see fs_submit */
-    struct fs_request *next;                  /* the server's while it holds the request */
+    struct pv_pool_work work;                 /* the server's while it holds the request */
 };
 
 /* Serves a request. nowait: returns -EAGAIN, with nothing done, rather than wait for a medium or

@@ -92,7 +92,7 @@ struct fs {
     struct fs_situation now;
     bool local; /* answers from memory or a disk of this host, never from another host */
     uint64_t counters[FS_COUNTERS];
-    struct fs_worker *worker;
+    struct pv_pool *pool; /* NULL: not started */
 
     pthread_mutex_t lock; /* guards what follows */
     struct fs_node *root;
@@ -242,14 +242,6 @@ uint64_t fs_valid_seconds(const struct fs *fs);
 /* io.c: opens a handle on fd (taken) and fills out. */
 int fs_open_handle(struct fs *fs, struct fs_node *node, int fd, int flags, bool fresh,
                    struct fuse_open_out *out);
-
-/* -- worker.c: as disk/worker.c, with several threads -- */
-struct fs_worker;
-int fs_worker_start(struct fs *fs, struct pv_loop *loop, struct fs_worker **ret_worker,
-                    struct pv_error *err);
-void fs_worker_submit(struct fs_worker *worker, struct fs_request *request);
-/* False when a thread does not end in time; then it leaves everything as it is. */
-bool fs_worker_stop(struct fs_worker *worker);
 
 static inline void fs_count(struct fs *fs, enum fs_counter counter, uint64_t by)
 {
