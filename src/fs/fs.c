@@ -14,7 +14,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,7 +77,8 @@ static const struct {
     [FUSE_LSEEK] = {fs_lseek, 0},
     [FUSE_COPY_FILE_RANGE] = {fs_copy_file_range, SLOW},
     [FUSE_SYNCFS] = {fs_syncfs, SLOW},
-    /* Locks are the guest's own. A file without a name could not be given one. */
+    [FUSE_TMPFILE] = {fs_tmpfile, 0},
+    /* Locks are the guest's own. */
 };
 
 static const char *const counter_labels[FS_COUNTERS] = {
@@ -100,7 +100,7 @@ const struct fs_syscall fs_syscalls[] = {
     {"mkdirat", "fs: make folders"},
     {"unlinkat", "fs: remove files and folders"},
     {"renameat2", "fs: rename"},
-    {"linkat", "fs: hard links"},
+    {"linkat", "fs: hard links, names for files without one"},
     {"fchmod", "fs: modes"},
     {"fchmodat", "fs: modes of FIFOs and sockets"},
     {"fchown", "fs: owners"},
@@ -269,85 +269,20 @@ int fs_submit(struct fs *fs, struct fs_request *r)
 
 /* -- life -- */
 
-/* File systems that ask nobody but this host. All others may stand still for ever. */
-static const struct {
-    uint32_t magic;
-    const char *name; /* as mounts are listed */
-} local_types[] = {
-    {EXT4_SUPER_MAGIC, "ext4"}, {EXT4_SUPER_MAGIC, "ext3"},
-    {EXT4_SUPER_MAGIC, "ext2"}, {BTRFS_SUPER_MAGIC, "btrfs"},
-    {0x58465342, "xfs"},        {TMPFS_MAGIC, "tmpfs"},
-    {F2FS_SUPER_MAGIC, "f2fs"}, {0x2fc12fc1, "zfs"},
-    {0xca451a4e, "bcachefs"},   {SQUASHFS_MAGIC, "squashfs"},
-    {0xe0f5e1e2, "erofs"},      {MSDOS_SUPER_MAGIC, "vfat"},
-    {RAMFS_MAGIC, "ramfs"},     {OVERLAYFS_SUPER_MAGIC, "overlay"},
-};
-
-static bool is_local_name(const char *name)
-{
-    for (size_t i = 0; i < PV_ARRAY_SIZE(local_types); i++)
-        if (strcmp(local_types[i].name, name) == 0)
-            return true;
-    return false;
-}
-
-/* Whether a path as mountinfo writes it, with space, tab, newline and backslash as three octal
- * digits, is below the folder. */
-static bool is_below(const char *escaped, const char *folder)
-{
-    if (strcmp(folder, "/") == 0)
-        return true;
-    for (; *folder; folder++) {
-        unsigned char c = (unsigned char)*escaped++;
-        if (c == '\\') {
-            c = 0;
-            for (int i = 0; i < 3 && *escaped >= '0' && *escaped <= '7'; i++)
-                c = (unsigned char)(c * 8 + (*escaped++ - '0'));
-        }
-        if (c != (unsigned char)*folder)
-            return false;
-    }
-    return *escaped == '/';
-}
-
-/* Whether all that is mounted below the folder is local as well. Nothing comes later: in the jail
- * mounts stay as they are. */
-static bool mounts_are_local(int fd)
+static bool is_local(int fd)
 {
     char link[32], folder[PATH_MAX];
-    pv_auto_free char *text = NULL;
+    pv_auto_free char *mounts = NULL;
+    struct statfs s;
+    if (fstatfs(fd, &s) < 0 || !fs_mounts_is_local_type((uint64_t)s.f_type))
+        return false;
     snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
     ssize_t n = readlink(link, folder, sizeof(folder) - 1);
     if (n < 0 ||
-        pv_fd_read_file(AT_FDCWD, "/proc/self/mountinfo", MOUNTS_MAX, &text, NULL, NULL) < 0)
+        pv_fd_read_file(AT_FDCWD, "/proc/self/mountinfo", MOUNTS_MAX, &mounts, NULL, NULL) < 0)
         return false;
     folder[n] = '\0';
-    char *rest = text, *line;
-    while ((line = strsep(&rest, "\n")) && *line) {
-        const char *place = line;
-        for (int field = 0; place && field < 4; field++)
-            place = (place = strchr(place, ' ')) ? place + 1 : NULL;
-        char *type = strstr(line, " - ");
-        if (!place || !type)
-            return false;
-        type += strlen(" - ");
-        type[strcspn(type, " ")] = '\0';
-        line[(size_t)(place - line) + strcspn(place, " ")] = '\0';
-        if (is_below(place, folder) && !is_local_name(type))
-            return false;
-    }
-    return true;
-}
-
-static bool is_local(int fd)
-{
-    struct statfs s;
-    if (fstatfs(fd, &s) < 0)
-        return false;
-    for (size_t i = 0; i < PV_ARRAY_SIZE(local_types); i++)
-        if ((uint32_t)s.f_type == local_types[i].magic)
-            return mounts_are_local(fd);
-    return false;
+    return fs_mounts_are_local(mounts, folder);
 }
 
 int fs_new(const struct fs_options *options, struct fs **ret_fs, struct pv_error *err)

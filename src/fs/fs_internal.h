@@ -152,6 +152,13 @@ size_t fs_iov_write(const struct iovec *iov, unsigned num, uint64_t offset, cons
 unsigned fs_iov_slice(const struct iovec *iov, unsigned num, uint64_t offset, uint64_t bytes,
                       struct iovec *out, unsigned max);
 
+/* -- mounts.c -- */
+/* Whether a file system (f_type of statfs) asks nobody but this host. */
+bool fs_mounts_is_local_type(uint64_t magic);
+/* Whether all that is mounted below the folder is local; mountinfo: the text of
+ * /proc/self/mountinfo. Nothing comes later: in the jail mounts stay as they are. */
+bool fs_mounts_are_local(const char *mountinfo, const char *folder);
+
 /* -- table.c -- */
 int fs_table_add(struct fs_table *t, void *item, uint32_t max, uint64_t *ret_id);
 void *fs_table_find(const struct fs_table *t, uint64_t id);
@@ -165,7 +172,8 @@ void fs_nodes_done(struct fs *fs);
 /* Takes a reference, or NULL: the guest made the number up. */
 struct fs_node *fs_node_get(struct fs *fs, uint64_t id);
 void fs_node_put(struct fs *fs, struct fs_node *node);
-/* The node of what `name` in parent is (st, with STATX_BTIME if there is one): counts one lookup.
+/* The node of what `name` in parent is (st, with STATX_BTIME if there is one), or, parent being
+ * NULL, of a file without a name: counts one lookup.
  * 0, -ENFILE, -ENOMEM. The caller gets a reference. */
 int fs_node_find(struct fs *fs, struct fs_node *parent, const char *name, const struct statx *st,
                  struct fs_node **ret_node);
@@ -174,6 +182,7 @@ void fs_node_forget(struct fs *fs, uint64_t id, uint64_t lookups);
 void fs_node_moved(struct fs *fs, struct fs_node *parent, const char *name, const struct statx *st);
 void fs_nodes_reset(struct fs *fs);
 bool fs_node_is(const struct fs_node *node, const struct statx *st);
+bool fs_node_never_had_a_name(struct fs *fs, const struct fs_node *node);
 
 /* Descriptor (O_PATH) of a folder, valid until fs_node_leave. -ENOTDIR, -ESTALE, -errno. */
 int fs_node_enter(struct fs *fs, struct fs_node *node);
@@ -225,9 +234,9 @@ int fs_owner_kill_privileges(struct fs *fs, struct fs_node *node);
 /* -- the operations, by file; each returns the bytes of the reply's payload or -errno -- */
 typedef int fs_operation(struct fs_call *c);
 fs_operation fs_lookup, fs_forget, fs_batch_forget, fs_symlink, fs_mknod, fs_mkdir, fs_unlink,
-    fs_rmdir, fs_rename, fs_rename2, fs_link, fs_create, fs_readlink; /* name.c */
-fs_operation fs_getattr, fs_setattr, fs_access;                       /* attr.c */
-fs_operation fs_setxattr, fs_getxattr, fs_listxattr, fs_removexattr;  /* xattr.c */
+    fs_rmdir, fs_rename, fs_rename2, fs_link, fs_create, fs_tmpfile, fs_readlink; /* name.c */
+fs_operation fs_getattr, fs_setattr, fs_access;                                   /* attr.c */
+fs_operation fs_setxattr, fs_getxattr, fs_listxattr, fs_removexattr;              /* xattr.c */
 fs_operation fs_open, fs_read, fs_write, fs_release, fs_flush, fs_fsync, fs_fallocate, fs_lseek,
     fs_copy_file_range, fs_statfs, fs_syncfs;                                    /* io.c */
 fs_operation fs_opendir, fs_readdir, fs_readdirplus, fs_releasedir, fs_fsyncdir; /* dir.c */

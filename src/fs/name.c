@@ -324,6 +324,17 @@ int fs_rename2(struct fs_call *c)
     return in ? rename_with(c, in->newdir, sizeof(*in), in->flags) : -EINVAL;
 }
 
+/* A file without a name that the guest has open gets one. */
+static int link_open(struct fs *fs, struct fs_node *node, struct parent *to, const char *name)
+{
+    pv_auto_fd int fd = node->type == S_IFREG ? fs_node_open_path(fs, node) : -ESTALE;
+    if (fd < 0)
+        return fd;
+    if (linkat(fd, "", to->fd, name, AT_EMPTY_PATH) == 0)
+        return 0;
+    return errno == ENOENT ? -ESTALE : -errno; /* it had one, or the host does not let us */
+}
+
 /* Links what the node is now; should somebody have exchanged it, the new name goes again. */
 static int link_node(struct fs_call *c, struct fs_node *node, struct parent *to, const char *name)
 {
@@ -331,7 +342,7 @@ static int link_node(struct fs_call *c, struct fs_node *node, struct parent *to,
     struct statx st;
     int rc = fs_node_locate(c->fs, node, &place);
     if (rc < 0)
-        return rc;
+        return fs_node_never_had_a_name(c->fs, node) ? link_open(c->fs, node, to, name) : rc;
     rc = linkat(place.fd, place.name, to->fd, name, 0) < 0 ? -errno : 0;
     fs_place_leave(c->fs, &place);
     if (rc == -ENOENT)
@@ -413,6 +424,66 @@ int fs_create(struct fs_call *c)
     if (rc < 0)
         return rc;
     rc = create(c, &p, name, in);
+    leave(c->fs, &p);
+    return rc;
+}
+
+/* Whether this host lets us give an open file a name: Linux does since 6.10, others only to who may
+ * read everything. Asked by a name that is always taken. */
+static bool can_name(int fd, int dirfd)
+{
+    return linkat(fd, "", dirfd, ".", AT_EMPTY_PATH) < 0 && errno == EEXIST;
+}
+
+/* The descriptor, or -errno: -EOPNOTSUPP makes programs use names instead. */
+static int make_nameless(struct fs_call *c, struct parent *p, const struct fuse_create_in *in)
+{
+    int flags = ((int)in->flags & (O_ACCMODE | O_APPEND | O_SYNC | O_EXCL)) | O_TMPFILE | O_CLOEXEC;
+    pv_auto_fd int fd = openat(p->fd, ".", flags, fs_owner_host_mode(c->fs, in->mode));
+    if (fd < 0)
+        return errno == EISDIR || errno == EINVAL ? -EOPNOTSUPP : -errno;
+    if (!(in->flags & O_EXCL) && !can_name(fd, p->fd))
+        return -EOPNOTSUPP;
+    int rc = fs_owner_new(c, p->node, p->fd, "", fd, in->mode & 07777);
+    return rc < 0 ? rc : pv_take_fd(&fd);
+}
+
+static int create_nameless(struct fs_call *c, struct parent *p, const struct fuse_create_in *in)
+{
+    struct statx st;
+    struct fs_node *node;
+    int fd = make_nameless(c, p, in);
+    if (fd < 0)
+        return fd;
+    int rc = fs_stat_at(fd, "", &st);
+    if (rc == 0)
+        rc = fs_node_find(c->fs, NULL, NULL, &st, &node);
+    if (rc < 0) {
+        close(fd);
+        return rc;
+    }
+    /* Open first: its owner is read by that. */
+    rc = fs_open_handle(c->fs, node, fd, (int)in->flags & (O_ACCMODE | O_APPEND | O_SYNC), true,
+                        &c->out.create.open);
+    c->out.create.entry = (struct fuse_entry_out){.nodeid = node->id,
+                                                  .entry_valid = fs_valid_seconds(c->fs),
+                                                  .attr_valid = fs_valid_seconds(c->fs)};
+    if (rc == 0)
+        fs_owner_attr(c->fs, node, &st, &c->out.create.entry.attr);
+    else
+        fs_node_forget(c->fs, node->id, 1);
+    fs_node_put(c->fs, node);
+    return rc < 0 ? rc : (int)sizeof(c->out.create);
+}
+
+int fs_tmpfile(struct fs_call *c)
+{
+    const struct fuse_create_in *in = fs_call_args(c, sizeof(*in));
+    struct parent p = {.fd = -1};
+    int rc = in ? enter_to_change(c->fs, c->header.nodeid, &p) : -EINVAL;
+    if (rc < 0)
+        return rc;
+    rc = create_nameless(c, &p, in);
     leave(c->fs, &p);
     return rc;
 }

@@ -14,7 +14,8 @@
  * Folders keep an O_PATH descriptor, since everything below them starts there, as long as there is
  * room: those that nobody uses are closed, the oldest first, and opened anew at their place.
  *
- * A file without a name (unlinked, still open) is reached through its open handles.
+ * A file without a name (unlinked and still open, or never named) is reached through its open
+ * handles.
  */
 #include "fs/fs_internal.h"
 
@@ -190,7 +191,7 @@ static int add(struct fs *fs, struct fs_node *parent, const char *name, const st
 {
     struct fs_node *n = make(fs, st);
     int rc = n ? fs_table_add(&fs->nodes, n, FS_NODES_MAX, &n->id) : -ENOMEM;
-    if (rc == 0)
+    if (rc == 0 && parent)
         rc = set_place(fs, n, parent, name);
     if (rc < 0) {
         if (n && n->id)
@@ -275,7 +276,11 @@ int fs_node_find(struct fs *fs, struct fs_node *parent, const char *name, const 
 {
     pthread_mutex_lock(&fs->lock);
     struct fs_node *n = fs_node_is(fs->root, st) ? fs->root : find(fs, st);
-    int rc = n ? set_place(fs, n, parent, name) : add(fs, parent, name, st, &n);
+    int rc = 0;
+    if (!n)
+        rc = add(fs, parent, name, st, &n);
+    else if (parent)
+        rc = set_place(fs, n, parent, name);
     if (rc == 0) {
         if (n->lookups++ == 0)
             n->refs++;
@@ -305,6 +310,14 @@ void fs_node_moved(struct fs *fs, struct fs_node *parent, const char *name, cons
     if (n)
         set_place(fs, n, parent, name);
     pthread_mutex_unlock(&fs->lock);
+}
+
+bool fs_node_never_had_a_name(struct fs *fs, const struct fs_node *node)
+{
+    pthread_mutex_lock(&fs->lock);
+    bool never = !node->parent && node != fs->root;
+    pthread_mutex_unlock(&fs->lock);
+    return never;
 }
 
 void fs_nodes_reset(struct fs *fs)

@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -116,6 +117,25 @@ attempt('block device', lambda: os.mknod('b', 0o600 | stat.S_IFBLK, os.makedev(7
 '''
 
 
+TMPFILE = r'''
+import errno, os
+os.umask(0)
+fd = os.open('/v', os.O_TMPFILE | os.O_RDWR | os.O_EXCL, 0o600)
+os.write(fd, b'never')
+print(os.pread(fd, 10, 0), len(os.listdir('/v')))
+os.mkdir('/v/dir')
+try:
+    fd = os.open('/v', os.O_TMPFILE | os.O_RDWR, 0o640)
+except OSError as e:
+    assert e.errno == errno.EOPNOTSUPP, e
+    print('refused')
+else:
+    os.write(fd, b'text')
+    os.link('/proc/self/fd/%d' % fd, '/v/dir/named', src_dir_fd=fd, follow_symlinks=True)
+    print(os.fstat(fd).st_nlink, oct(os.fstat(fd).st_mode))
+'''
+
+
 class VolumeTest(MachineTest):
     def folder(self, name='share'):
         path = os.path.join(self.work_dir, name)
@@ -145,6 +165,21 @@ class Volumes(VolumeTest):
             self.assertEqual(f.read(), 'guest\n')
         self.assertEqual(os.stat(path + '/from-guest').st_uid, os.geteuid())
         self.assertTrue(os.path.isdir(path + '/d/e'))
+
+    def test_files_without_a_name(self):
+        path = self.folder()
+        self.write(path + '/tmpfile.py', TMPFILE)
+        out = self.sh('python3 /v/tmpfile.py', flags=['-v', path + ':/v']).text
+        version = tuple(map(int, re.match(r'(\d+)\.(\d+)', os.uname().release).groups()))
+        if version < (6, 10):  # whose monitor may not name an open file
+            self.assertEqual(out, "b'never' 1\nrefused\n")
+            return
+        self.assertEqual(out, "b'never' 1\n1 0o100640\n")
+        st = os.stat(path + '/dir/named')
+        self.assertEqual((st.st_mode & 0o777, st.st_nlink, st.st_uid), (0o640, 1, os.geteuid()))
+        with open(path + '/dir/named') as f:
+            self.assertEqual(f.read(), 'text')
+        self.assertEqual(sorted(os.listdir(path)), ['dir', 'tmpfile.py'])
 
     def test_a_read_only_volume_cannot_be_changed(self):
         path = self.folder()

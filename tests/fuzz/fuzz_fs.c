@@ -89,13 +89,14 @@ static void learn(struct fuse_client *c, uint32_t opcode, int rc, uint64_t *node
     uint64_t value;
     bool tells = opcode == FUSE_LOOKUP || opcode == FUSE_MKDIR || opcode == FUSE_MKNOD ||
                  opcode == FUSE_SYMLINK || opcode == FUSE_CREATE || opcode == FUSE_OPEN ||
-                 opcode == FUSE_OPENDIR || opcode == FUSE_LINK;
+                 opcode == FUSE_OPENDIR || opcode == FUSE_LINK || opcode == FUSE_TMPFILE;
     if (!tells || rc < (int)sizeof(value))
         return;
     memcpy(&value, c->reply, sizeof(value));
     if (value)
         nodes[(*at)++ % KNOWN] = value;
-    if (opcode == FUSE_CREATE && rc > (int)sizeof(struct fuse_entry_out)) {
+    if ((opcode == FUSE_CREATE || opcode == FUSE_TMPFILE) &&
+        rc > (int)sizeof(struct fuse_entry_out)) {
         memcpy(&value, c->reply + sizeof(struct fuse_entry_out), sizeof(value));
         nodes[(*at)++ % KNOWN] = value;
     }
