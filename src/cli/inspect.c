@@ -2,6 +2,7 @@
  *
  * inspect.c: paravane inspect: everything known of instances, as JSON: state, walls, configuration.
  */
+#include "base/str.h"
 #include "cli/client.h"
 #include "cli/say.h"
 #include "cli/verbs.h"
@@ -58,12 +59,55 @@ static int add_state(struct pv_json *o, const struct instance *instance)
     return instance->state.json ? add_copy(o, "state", instance->state.json) : 0;
 }
 
+static const struct wire_mount *mount_of(const struct wire_machine *machine, const char *tag)
+{
+    for (uint32_t i = 0; i < machine->setup.mounts.count; i++)
+        if (strcmp(machine->setup.mounts.items[i].tag, tag) == 0)
+            return &machine->setup.mounts.items[i];
+    return NULL;
+}
+
+static int add_volume(struct pv_json *list, const struct wire_machine *machine,
+                      const struct wire_volume *v)
+{
+    struct pv_json *o = pv_json_new_object();
+    const struct wire_mount *mount = mount_of(machine, v->tag);
+    pv_auto_free char *source =
+        pv_strf("%s%s%s", v->path, v->only ? "/" : "", v->only ? v->only : "");
+    int rc = o && source ? pv_json_add_string(o, "source", source) : -ENOMEM;
+    if (rc == 0)
+        rc = pv_json_add_string(o, "target", mount ? mount->target : "/");
+    if (rc == 0)
+        rc = pv_json_add_bool(o, "read_only", v->read_only);
+    if (rc == 0)
+        rc = pv_json_add_string(o, "cache", v->cache ? v->cache : "auto");
+    if (rc == 0)
+        return pv_json_add(list, NULL, o);
+    pv_json_free(o);
+    return rc;
+}
+
+/* What of the host the machine sees and where, which the configuration has in two places. */
+static int add_volumes(struct pv_json *o, const struct wire_machine *machine)
+{
+    struct pv_json *list = pv_json_new_array();
+    int rc = list ? 0 : -ENOMEM;
+    for (uint32_t i = 0; rc == 0 && i < machine->volumes.count; i++)
+        rc = add_volume(list, machine, &machine->volumes.items[i]);
+    if (rc == 0)
+        return pv_json_add(o, "volumes", list);
+    pv_json_free(list);
+    return rc;
+}
+
 static struct pv_json *describe(const struct instance *instance)
 {
     struct pv_json *o = pv_json_new_object();
     int rc = o ? add_identity(o, instance) : -ENOMEM;
     if (rc == 0)
         rc = add_state(o, instance);
+    if (rc == 0 && instance->config.machine.id)
+        rc = add_volumes(o, &instance->config.machine);
     if (rc == 0 && instance->config.machine.id) {
         struct pv_json *config = instance_config_write(&instance->config);
         rc = config ? pv_json_add(o, "config", config) : -ENOMEM;

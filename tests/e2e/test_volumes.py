@@ -371,12 +371,20 @@ class Volumes(VolumeTest):
     def test_inspect_shows_volumes(self):
         path = self.folder()
         self.start('sleep', '1000', name='box', flags=['-v', path + ':/v:ro,cache=always'])
+        file = self.write(path + '/one', '')
+        self.start('sleep', '1000', name='other', flags=['-v', file + ':/x/one'])
+        self.assertEqual(self.inspect('box')['volumes'], [
+            {'source': os.path.realpath(path), 'target': '/v', 'read_only': True, 'cache': 'always'}])
+        self.assertEqual(self.inspect('other')['volumes'], [
+            {'source': os.path.realpath(file), 'target': '/x/one', 'read_only': False,
+             'cache': 'auto'}])
         machine = self.inspect('box')['config']['machine']
         self.assertEqual(machine['volumes'][0]['path'], os.path.realpath(path))
         self.assertEqual(machine['volumes'][0]['cache'], 'always')
         self.assertEqual(machine['setup']['mounts'][0]['target'], '/v')
         self.assertTrue(machine['setup']['mounts'][0]['read_only'])
         self.remove('box')
+        self.remove('other')
 
     def test_stats_count_what_goes_through(self):
         path = self.folder()
