@@ -302,20 +302,22 @@ static void run_side_by_side(struct side_by_side *a)
 
 /* -- judging -- */
 
-static void must_be_whole(const char *path, int most)
+/* 0, or 3 with leaks, if there may be some. */
+static int must_be_whole(const char *path, bool may_leak)
 {
     int rc = image_check(path);
-    if (rc != 0 && rc != most) {
+    if (rc != 0 && !(may_leak && rc == 3)) {
         image_shell("head -20 check.log");
         fail_msg("qemu-img check: %d", rc);
     }
+    return rc;
 }
 
 static void check_image(const struct record *r, const uint32_t *flushed, const char *path)
 {
     static uint8_t is[BYTES];
     uint8_t expected[512];
-    must_be_whole(path, 3);
+    bool leaks = must_be_whole(path, true) == 3;
     for (int writable = 0; writable < 2; writable++) {
         struct disk *disk;
         struct pv_error err = PV_ERROR_INIT;
@@ -325,7 +327,8 @@ static void check_image(const struct record *r, const uint32_t *flushed, const c
         assert_int_equal(image_request(disk, DISK_READ, 0, is, BYTES), 0);
         disk_close(disk);
     }
-    must_be_whole(path, 0);
+    if (leaks)
+        must_be_whole(path, false);
     for (uint32_t s = 0; s < SECTORS; s++) {
         uint32_t version;
         memcpy(&version, is + s * 512 + 4, 4);
