@@ -6,6 +6,7 @@
 
 #include "base/attr.h"
 #include "base/str.h"
+#include "workload/words.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -119,6 +120,8 @@ int workload_disk_limit_parse(const char *text, struct workload_disk_limit *ret_
     }
     int rc = check_rate(&limit.rate, RATE_FLAG, text, err);
     if (rc == 0)
+        rc = workload_words_check(colon ? colon + 1 : text, RATE_FLAG, text, err);
+    if (rc == 0)
         *ret_limit = limit;
     return rc;
 }
@@ -208,6 +211,8 @@ int workload_disks_add(struct workload_disks *disks, const char *text, struct pv
             return rc;
     }
     int rc = check_rate(&d.rate, FLAG, text, err);
+    if (rc == 0 && colon)
+        rc = workload_words_check(colon + 1, FLAG, text, err);
     if (rc < 0)
         return rc;
     d.path = pv_take_ptr(path);

@@ -176,7 +176,7 @@ static int take_host(struct cursor *c, struct workload_grant *g)
         return take_prefix(c, text, len, g);
     }
     const char *colon = strchr(c->at, ':');
-    if (colon && strchr(colon + 1, ':'))
+    if (colon && strchr(colon + 1, ':') && strspn(c->at, "0123456789abcdefABCDEF:.") > len)
         return wrong(c, "an IPv6 address without brackets", "write [2001:db8::1]");
     return take_name(c, len, g);
 }

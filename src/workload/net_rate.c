@@ -5,6 +5,7 @@
 #include "workload/net_rate.h"
 
 #include "base/str.h"
+#include "workload/words.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -56,6 +57,9 @@ int workload_net_rate_parse(const char *text, struct workload_net_rate *ret_rate
     pv_auto_free char *copy = strdup(text);
     if (!copy)
         return pv_error_set(err, ENOMEM, FLAG ": out of memory");
+    int twice = workload_words_check(text, FLAG, text, err);
+    if (twice < 0)
+        return twice;
     char *rest = copy, *word;
     while ((word = strsep(&rest, ","))) {
         int rc = read_limit(word, &rate, text, err);

@@ -176,6 +176,18 @@ static bool has(const struct pv_strv *list, const char *text)
     return false;
 }
 
+/* The port of the host must not lead to another one of the machine: one text up to the last colon,
+ * and the same protocol. */
+static const char *find_other(const struct pv_strv *list, const char *text)
+{
+    size_t host = (size_t)(strrchr(text, ':') - text) + 1;
+    for (size_t i = 0; i < list->count; i++)
+        if (strncmp(list->items[i], text, host) == 0 && strcmp(list->items[i], text) != 0 &&
+            strcmp(strrchr(list->items[i], '/'), strrchr(text, '/')) == 0)
+            return list->items[i];
+    return NULL;
+}
+
 int workload_network_add_ports(struct workload_network *n, const char *text, struct pv_error *err)
 {
     struct workload_port port = {0};
@@ -195,6 +207,14 @@ int workload_network_add_ports(struct workload_network *n, const char *text, str
         if (one && has(&n->ports, one)) {
             free(one);
             continue;
+        }
+        const char *other = one ? find_other(&n->ports, one) : NULL;
+        if (other) {
+            free(one);
+            return pv_error_set(err, EEXIST,
+                                "--publish '%s': port %u of the host already leads elsewhere (%s): "
+                                "choose another one",
+                                text, port.host_port, other);
         }
         if (pv_strv_add_take(&n->ports, one) < 0)
             return NO_MEMORY(err);
@@ -256,11 +276,25 @@ int workload_network_add_gateway(struct workload_network *n, const char *text, s
     return add(&n->gateways, text, err);
 }
 
+/* An address that one host can have. */
+static bool is_server(const char *text)
+{
+    struct in_addr v4;
+    struct in6_addr v6;
+    if (inet_pton(AF_INET, text, &v4) == 1)
+        return (ntohl(v4.s_addr) >> 24) != 0 && ntohl(v4.s_addr) < 0xe0000000;
+    return inet_pton(AF_INET6, text, &v6) == 1 && !IN6_IS_ADDR_UNSPECIFIED(&v6) &&
+           !IN6_IS_ADDR_MULTICAST(&v6);
+}
+
 int workload_network_add_nameserver(struct workload_network *n, const char *text,
                                     struct pv_error *err)
 {
-    if (!is_address(text))
-        return pv_error_set(err, EINVAL, "--dns '%s': not an IP address", text);
+    if (!is_server(text))
+        return pv_error_set(err, EINVAL,
+                            "--dns '%s': not the IP address of a server: write one, such as "
+                            "192.0.2.53 or 2001:db8::53",
+                            text);
     if (n->nameservers.count == WORKLOAD_NETWORK_NAMESERVERS_MAX)
         return pv_error_set(err, E2BIG, "--dns '%s': more than %d name servers", text,
                             WORKLOAD_NETWORK_NAMESERVERS_MAX);
@@ -270,15 +304,27 @@ int workload_network_add_nameserver(struct workload_network *n, const char *text
 static bool is_domain(const char *text)
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                  "0123456789-_.";
+                                  "0123456789-_";
     size_t len = strlen(text);
-    return len > 0 && len <= 253 && strspn(text, letters) == len;
+    if (len > 253)
+        return false;
+    for (;; text++) { /* labels; the last one may end with a dot */
+        size_t n = strcspn(text, ".");
+        if (n == 0 || n > 63 || strspn(text, letters) < n)
+            return false;
+        text += n;
+        if (!text[0] || !text[1])
+            return true;
+    }
 }
 
 int workload_network_add_search(struct workload_network *n, const char *text, struct pv_error *err)
 {
-    if (!is_domain(text))
-        return pv_error_set(err, EINVAL, "--dns-search '%s': not a domain", text);
+    if (strcmp(text, ".") != 0 && !is_domain(text))
+        return pv_error_set(err, EINVAL,
+                            "--dns-search '%s': not a domain: write one, such as example.org, or . "
+                            "for none",
+                            text);
     return add(&n->searches, text, err);
 }
 
@@ -338,7 +384,11 @@ int workload_network_validate(const struct workload_network *n, struct pv_error 
     if (n->ports.count && (none || tap))
         return pv_error_set(err, EINVAL, "--publish: %s",
                             none ? "there is no network with --net none"
-                                 : "with --net tap the machine has an address of its own");
+                                 : "with --net tap the machine is reached at an address of its "
+                                   "own");
+    if ((n->nameservers.count || n->searches.count) && none)
+        return pv_error_set(err, EINVAL,
+                            "--dns, --dns-search: there is no network with --net none");
     if ((n->addresses.count || n->gateways.count) && !tap)
         return pv_error_set(err, EINVAL,
                             "--ip, --gateway: only with --net tap; the addresses of --net %s are "

@@ -173,5 +173,8 @@ int workload_spec_validate(const struct workload_spec *spec, struct pv_error *er
         rc = check_kernel(spec, err);
     if (rc == 0)
         rc = workload_network_validate(&spec->network, err);
+    if (rc == 0 && (spec->net_rate.bytes.per_second || spec->net_rate.frames.per_second) &&
+        strcmp(workload_network_name(&spec->network), "none") == 0)
+        rc = pv_error_set(err, EINVAL, "--net-rate: there is no network with --net none");
     return rc;
 }

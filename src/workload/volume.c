@@ -6,12 +6,15 @@
 
 #include "base/attr.h"
 #include "base/str.h"
+#include "workload/words.h"
 
 #include <errno.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define FLAG "-v"
@@ -55,7 +58,7 @@ static int read_option(struct workload_volume *v, const char *word, const char *
 static int read_options(struct workload_volume *v, char *words, const char *text,
                         struct pv_error *err)
 {
-    int rc = 0;
+    int rc = workload_words_check(words, FLAG, text, err);
     for (char *word; rc == 0 && (word = strsep(&words, ","));)
         rc = read_option(v, word, text, err);
     return rc;
@@ -181,6 +184,7 @@ static int split_file(struct workload_volume *v, struct pv_error *err)
 static int find(struct workload_volume *v, struct pv_error *err)
 {
     struct stat st;
+    struct statfs fs;
     char *path = realpath(v->host, NULL);
     if (!path)
         return pv_error_set(err, errno, FLAG " '%s': %s%s", v->host, strerror(errno),
@@ -193,6 +197,11 @@ static int find(struct workload_volume *v, struct pv_error *err)
         return pv_error_set(err, EINVAL,
                             FLAG " '%s': neither a folder nor a plain file: share its folder, or "
                                  "give a disk with --disk",
+                            path);
+    if (statfs(path, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC)
+        return pv_error_set(err, EINVAL,
+                            FLAG " '%s': what is there shows each process something else: write "
+                                 "what the machine has to know to a file and share that",
                             path);
     if (eaccess(path, S_ISDIR(st.st_mode) ? R_OK | X_OK : R_OK) < 0)
         return pv_error_set(err, errno, FLAG " '%s': %s", path, strerror(errno));

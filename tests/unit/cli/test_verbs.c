@@ -248,6 +248,9 @@ static void test_usage(void **state)
     expect_error(125, "$P run /no/image true", "image '/no/image'");
     expect_error(125, "$P run --kernel /bin/true $I true", "kernel '/usr/bin/true'");
     expect_error(125, "$P run -m 1023G $I true", "memory and swap in all");
+    expect_error(125, "$P run --net none --net-rate bps=1M $I true", "--net none");
+    expect_error(125, "$P run -p 8080:80 -p 8080:81 $I true", "already leads elsewhere");
+    expect_error(125, "$P run -v /proc:/x $I true", "-v '/proc'");
     expect_error(125, "$P exec nobody true", "no instance 'nobody'");
     expect_error(1, "$P inspect nobody", "no instance 'nobody'");
     expect(0, "$P help && $P --version && $P");

@@ -74,6 +74,8 @@ static void test_wrong_disks(void **state)
         {"a:bps=16777216T", "not an amount"},
         {"a:bps-burst=1M", "without bps"},
         {"a:iops-burst=1", "without iops"},
+        {"a:ro,bps=1M,rw", "leave one"},
+        {"a:serial=x,serial=y", "'serial=y'"},
     };
     for (size_t i = 0; i < PV_ARRAY_SIZE(rows); i++) {
         struct workload_disks disks = {0};
@@ -121,9 +123,19 @@ static void test_rates(void **state)
 
 static void test_wrong_rates(void **state)
 {
-    static const char *const texts[] = {"",        ":bps=1",    "a:",          "a",
-                                        "bps",     "bps=",      "bps=1,",      "x:bps=x",
-                                        "iops=1M", "a/b:bps=1", "bps-burst=1", "ro"};
+    static const char *const texts[] = {"",
+                                        ":bps=1",
+                                        "a:",
+                                        "a",
+                                        "bps",
+                                        "bps=",
+                                        "bps=1,",
+                                        "x:bps=x",
+                                        "iops=1M",
+                                        "a/b:bps=1",
+                                        "bps-burst=1",
+                                        "ro",
+                                        "bps=1,iops=2,bps=3"};
     for (size_t i = 0; i < PV_ARRAY_SIZE(texts); i++) {
         struct workload_disk_limit limit;
         struct pv_error err = PV_ERROR_INIT;

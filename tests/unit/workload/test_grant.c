@@ -89,6 +89,7 @@ static void test_what_is_wrong_is_told(void **state)
         {"udp:255.255.255.255:1", 5, "cannot be granted", "broadcast"},
         {"tcp:192.0.2.1/24:80", 5, "bits beyond", "write 192.0.2.0/24"},
         {"tcp:2001:db8::1:80", 5, "without brackets", "[2001:db8::1]"},
+        {"tcp:example.org:80:90", 19, "", ""},
         {"tcp:[2001:db8::1:80", 5, "closing ]", "[2001:db8::1]"},
         {"tcp:[]:80", 5, "not an IPv6", "[2001:db8::1]"},
         {"tcp:[192.0.2.1]:80", 5, "not an IPv6", "[2001:db8::1]"},

@@ -36,6 +36,7 @@ static void test_what_is_wrong_is_told(void **state)
         {"bps-burst=1M", "burst needs"},
         {"pps=-1", "frames"},
         {"bps=", "number and a unit"},
+        {"bps=1M,bps=2M", "'bps=2M'"},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct workload_net_rate r;

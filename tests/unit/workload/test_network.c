@@ -55,6 +55,10 @@ static void test_a_port_twice_counts_once_and_too_many_are_refused(void **state)
     assert_int_equal(workload_network_add_ports(&n, "80:80", NULL), 0);
     assert_int_equal(workload_network_add_ports(&n, "80:80/tcp", NULL), 0);
     assert_int_equal(n.ports.count, 1);
+    assert_int_equal(workload_network_add_ports(&n, "80:81", NULL), -EEXIST);
+    assert_int_equal(workload_network_add_ports(&n, "79-80:80-81", NULL), -EEXIST);
+    assert_int_equal(workload_network_add_ports(&n, "80:81/udp", NULL), 0);
+    assert_int_equal(workload_network_add_ports(&n, "127.0.0.1:80:81", NULL), 0);
     assert_int_equal(workload_network_add_ports(&n, "1000-2100:1000-2100", NULL), -E2BIG);
     workload_network_done(&n);
 }
@@ -105,6 +109,12 @@ static void test_what_belongs_together(void **state)
     assert_int_equal(workload_network_add_ports(&n, "80:80", NULL), 0);
     assert_int_equal(workload_network_validate(&n, NULL), -EINVAL);
     workload_network_done(&n);
+    assert_int_equal(workload_network_set(&n, "none", NULL), 0);
+    assert_int_equal(workload_network_add_host(&n, "db:192.0.2.1", NULL), 0);
+    assert_int_equal(workload_network_validate(&n, NULL), 0);
+    assert_int_equal(workload_network_add_nameserver(&n, "192.0.2.53", NULL), 0);
+    assert_int_equal(workload_network_validate(&n, NULL), -EINVAL);
+    workload_network_done(&n);
 }
 
 static void test_private_networks(void **state)
@@ -141,12 +151,18 @@ static void test_addresses_and_names(void **state)
         assert_int_equal(workload_network_add_address(&n, addresses[i], NULL), -EINVAL);
     assert_int_equal(workload_network_add_address(&n, "2001:db8::1/128", NULL), 0);
     assert_int_equal(workload_network_add_gateway(&n, "192.0.2.1/24", NULL), -EINVAL);
-    assert_int_equal(workload_network_add_nameserver(&n, "dns", NULL), -EINVAL);
+    const char *servers[] = {"dns", "", "0.0.0.0", "224.0.0.1", "255.255.255.255", "::", "ff02::1"};
+    for (size_t i = 0; i < PV_ARRAY_SIZE(servers); i++)
+        assert_int_equal(workload_network_add_nameserver(&n, servers[i], NULL), -EINVAL);
     for (unsigned i = 0; i < WORKLOAD_NETWORK_NAMESERVERS_MAX; i++)
         assert_int_equal(workload_network_add_nameserver(&n, "192.0.2.1", NULL), 0);
     assert_int_equal(workload_network_add_nameserver(&n, "192.0.2.1", NULL), -E2BIG);
     assert_int_equal(workload_network_add_search(&n, "a b", NULL), -EINVAL);
     assert_int_equal(workload_network_add_search(&n, "", NULL), -EINVAL);
+    assert_int_equal(workload_network_add_search(&n, "a..b", NULL), -EINVAL);
+    assert_int_equal(workload_network_add_search(&n, ".a", NULL), -EINVAL);
+    assert_int_equal(workload_network_add_search(&n, ".", NULL), 0);
+    assert_int_equal(workload_network_add_search(&n, "a.", NULL), 0);
     assert_int_equal(workload_network_add_search(&n, "example.org", NULL), 0);
     assert_int_equal(workload_network_add_host(&n, "db", NULL), -EINVAL);
     assert_int_equal(workload_network_add_host(&n, ":192.0.2.1", NULL), -EINVAL);
