@@ -170,6 +170,18 @@ size_t net_reply_unreachable(uint8_t frame[NET_REPLY_BYTES_MAX], const struct ne
     return host ? say_unreachable(frame, p, head, 1, 3) : say_unreachable(frame, p, head, 0, 0);
 }
 
+size_t net_reply_echo6(uint8_t *frame, const struct net_reply_path *path, const void *body,
+                       size_t len)
+{
+    uint8_t *icmp = frame + NET_ETHERNET_BYTES + V6_BYTES;
+    put_ip(frame, path, IPPROTO_ICMPV6, 4 + len, TTL);
+    memset(icmp, 0, 4);
+    icmp[0] = 129;
+    memcpy(icmp + 4, body, len);
+    put_sum(icmp, 4 + len, 2, path, IPPROTO_ICMPV6);
+    return (size_t)(icmp - frame) + 4 + len;
+}
+
 size_t net_reply_arp(uint8_t frame[NET_REPLY_BYTES_MAX], const struct net_packet *p,
                      const uint8_t mac[6])
 {

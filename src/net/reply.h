@@ -36,6 +36,9 @@ size_t net_reply_prohibited(uint8_t frame[NET_REPLY_BYTES_MAX], const struct net
 /* "Unreachable" about it: the host, or the network that it is in. */
 size_t net_reply_unreachable(uint8_t frame[NET_REPLY_BYTES_MAX], const struct net_packet *p,
                              const uint8_t *head, bool host);
+/* An IPv6 echo reply. body: identifier, number and data, at most 65476 bytes. */
+size_t net_reply_echo6(uint8_t *frame, const struct net_reply_path *path, const void *body,
+                       size_t len);
 /* The answer to an ARP request, and to a neighbour solicitation: the target is at mac. */
 size_t net_reply_arp(uint8_t frame[NET_REPLY_BYTES_MAX], const struct net_packet *p,
                      const uint8_t mac[6]);

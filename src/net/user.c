@@ -24,6 +24,7 @@
 #include "base/clock.h"
 #include "net/offload.h"
 #include "net/packet.h"
+#include "net/ping.h"
 #include "net/port_owner.h"
 #include "net/tcp.h"
 #include "net/user_datagrams.h"
@@ -81,6 +82,7 @@ struct user {
     struct pv_loop_source *after, *timer;
     struct net_user_datagrams *datagrams;
     struct net_tcp *tcp;
+    struct net_ping *ping;
     struct in_addr gateway4;
     struct in6_addr gateway6;
     uint64_t timer_due_ns; /* when the timer is armed for; 0: it is not */
@@ -342,6 +344,11 @@ static int on_tcp_frame(void *data, const struct net_frame *frame)
     return rc;
 }
 
+static void on_ping_frame(void *data, const uint8_t *frame, size_t bytes)
+{
+    on_send_packet(frame, bytes, data);
+}
+
 static void drop_first(struct user *u)
 {
     struct waiting *w = STAILQ_FIRST(&u->queue);
@@ -432,7 +439,8 @@ static void send_to_slirp(struct user *u, const struct virtio_net_hdr *hdr, size
     if (hdr->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)
         net_offload_complete(hdr, u->frame, len);
     if (net_user_datagrams_answer(u->datagrams, (uint8_t *)&u->gateway4, (uint8_t *)&u->gateway6,
-                                  u->frame, len))
+                                  u->frame, len) ||
+        net_ping_request(u->ping, u->frame, len))
         return;
     slirp_input(u->slirp, u->frame, (int)len);
     pv_loop_wake(u->after);
@@ -495,6 +503,7 @@ static void user_free(struct net_link *link)
         slirp_cleanup(u->slirp);
     net_user_datagrams_free(u->datagrams);
     net_tcp_free(u->tcp);
+    net_ping_free(u->ping);
     for (int i = 0; i < u->num_watches; i++)
         pv_loop_remove(u->watches[i].source);
     while (!STAILQ_EMPTY(&u->queue))
@@ -526,6 +535,16 @@ static const SlirpCb callbacks = {
     .init_completed = on_init_completed,
     .timer_new_opaque = on_timer_new,
 };
+
+static struct net_ping *make_ping(struct user *u, const struct net_config *c)
+{
+    struct net_ping_options o = {.loop = u->loop, .give = on_ping_frame, .data = u};
+    o.own.address = workload_address_from_v6(c->gateway6.s6_addr);
+    o.own.bits = (uint8_t)c->prefix6; /* 0, everything, when the guest has no IPv6 */
+    for (unsigned bit = c->prefix6; bit < 128; bit++)
+        o.own.address.bytes[bit / 8] &= (uint8_t) ~(0x80 >> bit % 8);
+    return net_ping_new(&o);
+}
 
 static int start_slirp(struct user *u, const struct net_config *c, struct pv_error *err)
 {
@@ -656,7 +675,8 @@ static int user_open(const struct net_config *config, struct pv_loop *loop,
     u->tcp = make_tcp(u, config);
     u->after = pv_loop_add_after(loop, on_after, u);
     u->timer = pv_loop_add_timer(loop, on_timeout, u);
-    int rc = u->after && u->timer && u->datagrams && u->tcp && watch_of(u, 63)
+    u->ping = make_ping(u, config);
+    int rc = u->after && u->timer && u->datagrams && u->tcp && u->ping && watch_of(u, 63)
                  ? 0
                  : pv_error_set(err, ENOMEM, "user-mode network: out of memory");
     if (rc == 0)

@@ -218,11 +218,18 @@ except OSError as e:
             first, last = map(int, f.read().split())
         if first > last:
             raise unittest.SkipTest('this host lets nobody ping: net.ipv4.ping_group_range')
-        text = self.sh(f'ping -c 2 -i 0.2 -W 5 {OUTSIDE4}').text
-        self.assertIn(' 0% packet loss', text)
+        for address in (OUTSIDE4, OUTSIDE6):
+            for size in (56, 20000):
+                text = self.sh(f'ping -c 2 -i 0.2 -W 5 -s {size} {address}').text
+                self.assertIn(' 0% packet loss', text)
+
+    def test_a_ping_that_goes_nowhere_is_told_at_once(self):
+        text = self.run_in('/bin/ping', '-c', '1', '-W', '50', '2001:db8:ffff::1', rc=1).text
+        self.assertIn('Destination unreachable', text)
 
     def test_the_gateway_answers_a_ping(self):
-        self.assertIn(' 0% packet loss', self.sh('ping -c 1 -W 5 10.0.2.2').text)
+        for address in ('10.0.2.2', 'fd00::2'):
+            self.assertIn(' 0% packet loss', self.sh(f'ping -c 1 -W 5 {address}').text)
 
 
 ECHO_SERVER = '''
