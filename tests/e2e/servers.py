@@ -103,13 +103,17 @@ class DnsServer(UdpServer):
     """Answers from `records`, a dict of (name, type) to a list of (ttl, data): A and AAAA data are
     addresses as text, CNAME data is a name. A name that is not there does not exist (NXDOMAIN); one
     whose list is empty has no such record. The dict may change at any time. `silent`: no answers.
-    `questions` lists what was asked."""
+    `questions` lists what was asked. An answer of more than UDP_BYTES is only told to be one; inside
+    `with dns.over_tcp()` it can be had over TCP, and `tcp_questions` counts those."""
+
+    UDP_BYTES = 1232
 
     TYPES = {1: 'A', 5: 'CNAME', 28: 'AAAA', 16: 'TXT', 12: 'PTR', 65: 'HTTPS'}
 
     def __init__(self, address, records, port=53):
         super().__init__(address, self.reply, port)
         self.records, self.questions, self.silent = records, [], False
+        self.tcp_questions = 0
 
     @staticmethod
     def encode_name(name):
@@ -135,7 +139,19 @@ class DnsServer(UdpServer):
             return [(name, 'CNAME', ttl, target)] + self.find(target, kind, depth + 1)
         return [(name, kind, ttl, data) for ttl, data in self.records.get((name, kind), [])]
 
-    def reply(self, query):
+    def over_tcp(self):
+        return TcpServer(self.address, self.serve_connection, port=self.port)
+
+    def serve_connection(self, connection):
+        """Questions with their length before them, one after the other."""
+        stream = connection.makefile('rwb')
+        while head := stream.read(2):
+            self.tcp_questions += 1
+            answer = self.reply(stream.read(struct.unpack('!H', head)[0]), 65535)
+            stream.write(struct.pack('!H', len(answer)) + answer)
+            stream.flush()
+
+    def reply(self, query, most=UDP_BYTES):
         name, at = self.decode_name(query, 12)
         number = struct.unpack_from('!H', query, at)[0]
         kind = self.TYPES.get(number, str(number))
@@ -150,5 +166,7 @@ class DnsServer(UdpServer):
                           for owner, what, ttl, data in found
                           for packed in [self.encode_data(what, data)])
         flags = 0x8180 | (0 if exists else 3)
+        if at + 4 + len(answer) > most:
+            flags, found, answer = flags | 0x200, [], b''  # truncated
         return query[:2] + struct.pack('!HHHHH', flags, 1, len(found), 0, 0) + \
             query[12:at + 4] + answer

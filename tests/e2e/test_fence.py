@@ -5,7 +5,7 @@ import os
 import socket
 import unittest
 
-from harness import OTHER4, OUTSIDE4, OUTSIDE6, MachineTest, needs_network
+from harness import OTHER4, OUTSIDE4, OUTSIDE6, MachineTest, needs_network, needs_root, run_tool
 from servers import DnsServer, TcpServer, UdpServer, echo
 
 # A guest's own helper. Each command is a word and its arguments; each answer is one line.
@@ -145,6 +145,20 @@ class Default(FenceTest):
                 self.assertEqual(self.probe('tcp', OUTSIDE4, server.port), 'connected')
         self.assertGreater(self.fence()['net0']['dns_failed'], 0)
 
+    def test_names_over_tcp(self):
+        """A resolver that insists on TCP, and an answer that is too long for UDP."""
+        many = [f'198.51.100.{i}' for i in range(1, 201)]
+        records = {('a.example', 'A'): [(60, OTHER4)],
+                   ('many.example', 'A'): [(60, address) for address in many]}
+        with DnsServer(OUTSIDE4, records) as dns, dns.over_tcp():
+            self.begin(flags=['--dns', OUTSIDE4])
+            result = self.exec('box', '/usr/bin/python3', '-c', PROBE, 'name', 'a.example',
+                               flags=['-e', 'RES_OPTIONS=use-vc'], rc=0)
+            self.assertEqual(result.text, OTHER4 + '\n')
+            self.assertEqual(dns.tcp_questions, 0)  # whom we ask is our own matter
+            self.assertEqual(self.probe('name', 'many.example').split(','), sorted(many))
+            self.assertGreater(dns.tcp_questions, 0)
+
 
 @needs_network
 class Grants(FenceTest):
@@ -260,6 +274,66 @@ class Grants(FenceTest):
             except OSError:
                 return b''
         self.wait_for('the published port', lambda: fetch() == b'HTTP')
+
+
+@needs_root
+@needs_network
+class Tap(FenceTest):
+    """On an interface of the host."""
+
+    def setUp(self):
+        super().setUp()
+        run_tool('ip', 'link', 'add', 'br8', 'type', 'bridge')
+        self.addCleanup(run_tool, 'ip', 'link', 'del', 'br8')
+        run_tool('ip', 'address', 'add', '10.78.0.1/24', 'dev', 'br8')
+        run_tool('ip', 'link', 'set', 'br8', 'up')
+
+    def begin(self, *grants, flags=()):
+        return super().begin(*grants, flags=['--net', 'tap:br8', '--ip', '10.78.0.2/24',
+                                             '--gateway', '10.78.0.1', *flags])
+
+    def test_grants_and_denials(self):
+        with TcpServer('10.78.0.1', echo) as good, TcpServer('10.78.0.1', echo) as bad, \
+                TcpServer(OUTSIDE4, echo) as other, UdpServer('10.78.0.1', lambda d: d) as datagrams:
+            self.begin(f'tcp:10.78.0.1:{good.port}')
+            self.assertEqual(self.probe('tcp', '10.78.0.1', good.port), 'connected')
+            self.assert_denied('tcp', '10.78.0.1', bad.port)
+            self.assert_denied('tcp', OUTSIDE4, other.port)
+            self.assert_denied('udp', '10.78.0.1', datagrams.port)
+            self.assertEqual((bad.peers, other.peers, datagrams.peers), ([], [], []))
+            self.assertEqual(self.fence()['denied'], {'not-granted': {'tcp': 2, 'udp': 1}})
+            self.assertEqual(self.audit()[0]['port'], bad.port)
+            self.pv('update', '--grant', f'tcp:{OUTSIDE4}', 'box', rc=0)
+            self.assertEqual(self.probe('tcp', OUTSIDE4, other.port), 'connected')
+            self.pv('update', '--revoke', f'tcp:10.78.0.1:{good.port}', 'box', rc=0)
+            self.assert_denied('tcp', '10.78.0.1', good.port)
+
+    def test_names_count_at_the_servers_addresses(self):
+        records = {('good.example', 'A'): [(60, OTHER4)]}
+        with DnsServer(OUTSIDE4, records) as dns, TcpServer(OTHER4, echo) as server:
+            self.begin(f'tcp:good.example:{server.port}', flags=['--dns', OUTSIDE4])
+            self.assert_denied('tcp', OTHER4, server.port)
+            self.assertEqual(self.probe('name', 'good.example'), OTHER4)
+            self.assertEqual(self.probe('tcp', OTHER4, server.port), 'connected')
+            self.assertEqual(self.probe('name', 'bad.example'), 'NONAME')
+            self.assertEqual({name for name, _ in dns.questions}, {'good.example'})
+
+    def test_a_neighbour_may_begin(self):
+        self.begin('none')
+        self.exec('box', '/usr/bin/python3', '-c', """if True:
+            import os, socket
+            s = socket.create_server(('0.0.0.0', 7))
+            if os.fork() == 0:
+                os.setsid()
+                while True:
+                    c = s.accept()[0]
+                    c.sendall(c.recv(10))
+                    c.close()
+            """, rc=0)
+        with socket.create_connection(('10.78.0.2', 7), timeout=20) as s:
+            s.sendall(b'hi')
+            self.assertEqual(s.recv(10), b'hi')
+        self.assert_denied('tcp', '10.78.0.1', 7)
 
 
 @needs_network
