@@ -13,6 +13,7 @@
 #define RX 0
 #define TX 1
 #define SIZE 16
+#define CHAINS_PER_TURN 256u /* of console.c */
 
 struct fixture {
     struct fake_driver *d;
@@ -20,7 +21,10 @@ struct fixture {
     uint8_t *output;
     size_t output_len, largest;
     unsigned rooms;
+    size_t endless; /* see refill */
 };
+
+static void refill(struct fixture *f);
 
 static void on_output(void *data, const void *bytes, size_t len)
 {
@@ -29,6 +33,7 @@ static void on_output(void *data, const void *bytes, size_t len)
     memcpy(f->output + f->output_len, bytes, len);
     f->output_len += len;
     f->largest = PV_MAX(f->largest, len);
+    refill(f);
 }
 
 static void on_room(void *data)
@@ -135,6 +140,26 @@ static void test_a_turn_is_bounded_over_all_buffers(void **state)
     fake_driver_wait_used(f->d, TX);
     fake_driver_wait_used(f->d, TX);
     assert_int_equal(f->output_len, len + 100);
+}
+
+/* A guest that gives a buffer for each one that was printed, until `endless` of them are gone. */
+static void refill(struct fixture *f)
+{
+    struct fake_desc d = {{FAKE_LOW_START}, 1, 0, 0};
+    if (f->endless && f->output_len < f->endless)
+        fake_ring_add(&f->d->rings[TX], &d, 1);
+}
+
+static void test_a_guest_that_refills_its_queue_does_not_keep_the_loop(void **state)
+{
+    struct fixture *f = *state;
+    f->endless = 1000;
+    refill(f);
+    virtio_device_kick(f->dev, TX);
+    assert_int_equal(f->output_len, CHAINS_PER_TURN);
+    for (size_t i = 0; i < f->endless; i++)
+        fake_driver_wait_used(f->d, TX);
+    assert_int_equal(f->output_len, f->endless);
 }
 
 static void test_writable_and_empty_output_is_harmless(void **state)
@@ -294,6 +319,8 @@ int main(void)
         ALL(test_output_in_parts_arrives_in_order),
         ALL(test_one_huge_buffer_is_printed_in_turns),
         ALL(test_a_turn_is_bounded_over_all_buffers),
+        cmocka_unit_test_setup_teardown(test_a_guest_that_refills_its_queue_does_not_keep_the_loop,
+                                        set_up_direct, tear_down),
         ALL(test_writable_and_empty_output_is_harmless),
         ALL(test_input_fills_the_guests_buffers),
         ALL(test_input_buffers_that_are_not_writable_are_given_back),

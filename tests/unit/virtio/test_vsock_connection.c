@@ -67,6 +67,20 @@ static void test_the_host_closes(void **state)
     expect_nothing(f);
 }
 
+/* Its socket fails when it is read: a reset instead of an end. */
+static void test_the_host_closes_without_having_read(void **state)
+{
+    struct fixture *f = *state;
+    open_from_guest(f, 5);
+    send_data(f, 5, PORT, "for nobody", 10);
+    close(f->accepted);
+    f->accepted = -1;
+    assert_int_equal(expect(f, VIRTIO_VSOCK_OP_SHUTDOWN).h.flags, 3);
+    send_op(f, VIRTIO_VSOCK_OP_RST, 5, PORT);
+    assert_int_equal(virtio_vsock_get_connections(f->dev), 0);
+    assert_int_equal(fake_driver_counter(f->d, "to_guest_bytes"), 0);
+}
+
 static void test_the_host_closes_half(void **state)
 {
     struct fixture *f = *state;
@@ -310,6 +324,7 @@ int main(void)
         BOTH(test_guest_connects_and_both_talk),
         BOTH(test_a_second_request_for_a_connection_ends_it),
         BOTH(test_the_host_closes),
+        BOTH(test_the_host_closes_without_having_read),
         BOTH(test_the_host_closes_half),
         BOTH(test_the_guest_closes_half),
         BOTH(test_the_guest_stops_reading),
