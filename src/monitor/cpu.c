@@ -76,10 +76,10 @@ static int read_change(const struct monitor *m, const struct pv_json *request, u
         return pv_error_set(err, ERANGE, "--cpus: 0.01 is the least");
     if (*ret_milli > most(m))
         return pv_error_set(err, ERANGE,
-                            "--cpus: this machine was started with %u virtual CPUs and its kernel "
+                            "--cpus: this machine was started with %u virtual CPU%s and its kernel "
                             "cannot get more while it runs: stop it first, or run it with "
                             "--cpus-max",
-                            m->spec.cpus);
+                            m->spec.cpus, m->spec.cpus == 1 ? "" : "s");
     return 0;
 }
 
