@@ -27,6 +27,7 @@
 #include "net/ping.h"
 #include "net/port_owner.h"
 #include "net/tcp.h"
+#include "net/user_check.h"
 #include "net/user_datagrams.h"
 
 #include <errno.h>
@@ -372,59 +373,19 @@ static void user_resume(struct net_link *link)
 
 /* -- frames of the guest -- */
 
-/* Addresses that libslirp would take for this host: they are nobody's business but the host's. */
-static bool is_host4(const uint8_t *a)
+/* Copies bytes [from, len), as far as there are, to their places in `to`. Returns where they end.
+ */
+static size_t gather(const struct net_frame *frame, uint8_t *to, size_t from, size_t len)
 {
-    return a[0] == 127 || a[0] == 0;
-}
-
-static bool is_host6(const uint8_t *a)
-{
-    static const uint8_t zeroes[16];
-    if (memcmp(a, zeroes, 10) != 0)
-        return false;
-    bool mapped = a[10] == 0xff && a[11] == 0xff;
-    bool none = memcmp(a + 10, zeroes, 5) == 0 && a[15] <= 1; /* :: and ::1 */
-    return none || mapped || (a[10] == 0 && a[11] == 0);      /* ::a.b.c.d */
-}
-
-static bool aims_at_host(const uint8_t *frame, size_t bytes)
-{
-    unsigned type = frame[12] << 8 | frame[13];
-    if (type == ETH_P_IP)
-        return bytes >= ETH_HLEN + 20u && is_host4(frame + ETH_HLEN + 16);
-    /* Neighbour discovery asks from ::, but never asks for it. */
-    return type == ETH_P_IPV6 && bytes >= ETH_HLEN + 40u && is_host6(frame + ETH_HLEN + 24);
-}
-
-/* A piece of a larger IPv4 packet. libslirp 4.7 corrupts its own memory when it is given enough odd
- * ones to put together (our fuzzing found that), and a guest has no need of them: its MTU takes
- * whatever fits into a datagram. */
-static bool is_fragment(const uint8_t *frame, size_t bytes)
-{
-    unsigned type = frame[12] << 8 | frame[13];
-    return type == ETH_P_IP && bytes >= ETH_HLEN + 20u && /* more fragments, or an offset */
-           (frame[ETH_HLEN + 6] & 0x3f || frame[ETH_HLEN + 7]);
-}
-
-/* The first len bytes, as far as there are. */
-static size_t gather(const struct net_frame *frame, uint8_t *to, size_t len)
-{
-    size_t at = 0;
-    for (unsigned i = 0; i < frame->num_iov && at < len; i++) {
-        size_t n = PV_MIN(frame->iov[i].iov_len, len - at);
-        memcpy(to + at, frame->iov[i].iov_base, n);
-        at += n;
+    size_t begin = 0; /* of the piece */
+    for (unsigned i = 0; i < frame->num_iov && begin < len; i++) {
+        size_t end = begin + PV_MIN(frame->iov[i].iov_len, len - begin);
+        size_t at = PV_MAX(begin, from);
+        if (at < end)
+            memcpy(to + at, (const uint8_t *)frame->iov[i].iov_base + (at - begin), end - at);
+        begin = end;
     }
-    return at;
-}
-
-/* Whether libslirp, which looks at no more than this, would take it for TCP. */
-static bool looks_like_tcp(const uint8_t *head, size_t bytes)
-{
-    unsigned type = head[12] << 8 | head[13];
-    return (type == ETH_P_IP && bytes > ETH_HLEN + 9u && head[ETH_HLEN + 9] == IPPROTO_TCP) ||
-           (type == ETH_P_IPV6 && bytes > ETH_HLEN + 6u && head[ETH_HLEN + 6] == IPPROTO_TCP);
+    return begin;
 }
 
 static int refuse(struct user *u)
@@ -450,9 +411,10 @@ static int user_send(struct net_link *link, const struct net_frame *frame)
 {
     struct user *u = user_of(link);
     struct net_packet p;
-    /* A copy of our own: the guest may change its bytes while we or libslirp look at them. */
-    size_t len = gather(frame, u->frame, NET_PACKET_HEAD_MAX);
-    if (len < ETH_HLEN || aims_at_host(u->frame, len) || is_fragment(u->frame, len))
+    /* A copy of our own, made once: the guest may change its bytes while we or libslirp look at
+     * them. */
+    size_t len = gather(frame, u->frame, 0, NET_PACKET_HEAD_MAX);
+    if (len < ETH_HLEN || !net_user_check_head(u->frame, len))
         return refuse(u);
     bool parsed = net_packet_parse(u->frame, frame->bytes, &p) == 0;
     if (parsed && p.kind == NET_PACKET_IP && p.ends.protocol == IPPROTO_TCP &&
@@ -461,10 +423,10 @@ static int user_send(struct net_link *link, const struct net_frame *frame)
         net_tcp_input(u->tcp, &p, u->frame, frame);
         return 0;
     }
-    if (looks_like_tcp(u->frame, len))
+    if (net_user_check_is_tcp(u->frame, len))
         return refuse(u);
     u->counters[COUNTER_SENT]++;
-    send_to_slirp(u, &frame->hdr, gather(frame, u->frame, sizeof(u->frame)));
+    send_to_slirp(u, &frame->hdr, gather(frame, u->frame, len, sizeof(u->frame)));
     return 0;
 }
 
