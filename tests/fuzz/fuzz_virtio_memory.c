@@ -2,9 +2,11 @@
  *
  * fuzz_virtio_memory.c: what a guest may tell the balloon and the memory device.
  *
- * Input: records of a byte that says what to do and its operand. 0-2: a request on the balloon's
- * queue of that number, with the 32 bytes that follow; 3: a request of 24 bytes to the memory
- * device; 4: the amount requested of it. Afterwards the books must be right.
+ * Input: records of a byte that says what to do and its operand. 0-1: a request on the balloon's
+ * queue of that number, with the 32 bytes that follow; 2: the same on the queue of free pages; 3: a
+ * request of 24 bytes to the memory device; 4: the amount requested of it; 5: statistics of 32
+ * bytes, after which they are asked for; 6: what was given is taken again. Afterwards the books
+ * must be right.
  */
 #include "support/fake_driver.h"
 #include "virtio/device/balloon.h"
@@ -16,6 +18,8 @@
 #define QUEUE_SIZE 16
 #define REGION (2 * VIRTIO_MEM_ALIGNMENT)
 #define STEPS_MAX 64
+#define STATS 2
+#define REPORT 3
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -45,7 +49,7 @@ static void tell_balloon(struct fake_driver *d, uint16_t queue, struct input *in
     uint32_t words[8];
     take(in, words, sizeof(words));
     struct fake_desc desc = {fake_driver_bytes(d, words, sizeof(words)), sizeof(words), 0, 0};
-    if (queue == 2) { /* free pages, of any place and length that lie in memory */
+    if (queue == REPORT) { /* free pages, of any place and length that lie in memory */
         desc.addr.addr = FAKE_HIGH_START + words[0] % FAKE_REGION_BYTES;
         desc.len = 1 + words[1] % (uint32_t)(FAKE_HIGH_START + FAKE_REGION_BYTES - desc.addr.addr);
         desc.flags = VRING_DESC_F_WRITE;
@@ -105,7 +109,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (unsigned i = 0; i < STEPS_MAX && in.size > 0; i++) {
         uint8_t what, amount;
         take(&in, &what, 1);
-        switch (what % 5) {
+        switch (what % 7) {
+        case 2:
+            tell_balloon(balloon, REPORT, &in);
+            break;
+        case 5:
+            tell_balloon(balloon, STATS, &in);
+            virtio_balloon_ask_stats(balloon->dev);
+            break;
+        case 6:
+            virtio_balloon_discard(balloon->dev);
+            virtio_mem_discard(mem->dev);
+            break;
         case 3:
             ask_mem(mem, memory, &in);
             break;
@@ -115,7 +130,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                      amount % (REGION / VIRTIO_MEM_BLOCK + 1) * VIRTIO_MEM_BLOCK);
             break;
         default:
-            tell_balloon(balloon, what % 5, &in);
+            tell_balloon(balloon, what % 7, &in);
         }
     }
     fake_driver_free(balloon);

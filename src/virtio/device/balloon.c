@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * balloon.c: virtio traditional memory balloon with free page reporting.
+ * balloon.c: virtio traditional memory balloon with statistics and free page reporting.
  *
  * Runs on: the loop thread of the machine.   Spec: virtio 1.2, 5.5.
  * Trust:   page numbers are guest input: each must lie in the guest's memory, and a page counts
@@ -14,8 +14,12 @@
  * one hole. A free page that is reported becomes a hole too but is not counted: the guest takes it
  * back by touching it.
  *
+ * Statistics go the other way round: the driver leaves a buffer of them with us, and has it back
+ * when we want new ones. What is in it is the guest's word, for the guest alone to suffer from.
+ *
  * The balloon is not deflated when the guest runs out of memory (VIRTIO_BALLOON_F_DEFLATE_ON_OOM is
- * not offered): the size that the owner gave is a limit.
+ * not offered): the size that the owner gave is a limit, and a driver that may deflate leaves
+ * the kernel's own total as it was, so that programs would plan with memory that is not there.
  */
 #include "virtio/device/balloon.h"
 
@@ -28,12 +32,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The queues of the specification that we do not offer are left out, so the next moves up. */
-enum { QUEUE_INFLATE, QUEUE_DEFLATE, QUEUE_REPORT, QUEUES };
+/* A queue that is not used is left out, and the next moves up: role_of. */
+enum { QUEUE_INFLATE, QUEUE_DEFLATE, QUEUE_STATS, QUEUE_REPORT, QUEUES };
 
 #define REQUESTS_PER_TURN 16u
-#define PAGES_PER_REQUEST 1024u /* Linux tells 256 at once */
-#define PAGES_AT_ONCE 256u
+#define PAGES_PER_REQUEST 4096u /* Linux tells 256 at once, ours 2048 */
+#define PAGES_AT_ONCE 1024u
+#define STATS_MAX 32u
+#define NO_CHAIN UINT32_MAX
 #define CONFIG_BYTES 8u /* num_pages, actual */
 
 enum {
@@ -51,6 +57,8 @@ struct balloon {
     uint64_t *inside; /* a bit for each page of the memory file */
     uint32_t pages;   /* how many bits are set */
     uint32_t target, actual;
+    uint32_t stats_chain; /* the driver's buffer; NO_CHAIN: it has it */
+    bool stats_asked;
 };
 
 static struct balloon *balloon_of(const struct virtio_device *dev)
@@ -60,7 +68,7 @@ static struct balloon *balloon_of(const struct virtio_device *dev)
 
 static uint64_t features(const struct virtio_device *dev)
 {
-    return 1ull << VIRTIO_BALLOON_F_REPORTING;
+    return 1ull << VIRTIO_BALLOON_F_REPORTING | 1ull << VIRTIO_BALLOON_F_STATS_VQ;
 }
 
 static void read_config(const struct virtio_device *dev, uint32_t offset, void *buf, uint32_t len)
@@ -93,6 +101,11 @@ static uint64_t offset_of(const struct balloon *b, const void *bytes)
 {
     const uint8_t *start = memory_at(b->options.memory, 0, 0);
     return (uint64_t)((const uint8_t *)bytes - start);
+}
+
+static bool is_inside(const struct balloon *b, uint64_t page)
+{
+    return b->inside[page / 64] >> page % 64 & 1;
 }
 
 /* Puts a page into the balloon or takes it out: false when it was there, or was not. */
@@ -179,20 +192,72 @@ static void serve_report(struct balloon *b, const struct virtio_chain *chain)
         b->base.counters[VIRTIO_COUNTER_BAD_REQUESTS]++;
 }
 
+static void take_stat(struct virtio_balloon_stats *stats, const struct virtio_balloon_stat *stat)
+{
+    uint64_t value = le64toh(stat->val);
+    switch (le16toh(stat->tag)) {
+    case VIRTIO_BALLOON_S_MEMTOT:
+        stats->total = value;
+        break;
+    case VIRTIO_BALLOON_S_MEMFREE:
+        stats->free = value;
+        break;
+    case VIRTIO_BALLOON_S_AVAIL:
+        stats->available = value;
+        break;
+    case VIRTIO_BALLOON_S_CACHES:
+        stats->cached = value;
+        break;
+    }
+}
+
+/* Keeps the buffer, and gives back one that we have already. */
+static void serve_stats(struct balloon *b, const struct virtio_chain *chain)
+{
+    struct virtio_balloon_stat stat;
+    struct virtio_balloon_stats stats = {VIRTIO_BALLOON_UNKNOWN, VIRTIO_BALLOON_UNKNOWN,
+                                         VIRTIO_BALLOON_UNKNOWN, VIRTIO_BALLOON_UNKNOWN};
+    uint64_t bytes = PV_MIN(chain->readable_bytes, (uint64_t)STATS_MAX * sizeof(stat));
+    for (uint64_t at = 0; at + sizeof(stat) <= bytes; at += sizeof(stat))
+        if (virtio_chain_read(chain, at, &stat, sizeof(stat)) == sizeof(stat))
+            take_stat(&stats, &stat);
+    if (bytes != chain->readable_bytes || bytes % sizeof(stat))
+        b->base.counters[VIRTIO_COUNTER_BAD_REQUESTS]++;
+    if (b->stats_chain != NO_CHAIN)
+        virtio_queue_push(b->base.queues[QUEUE_STATS], (uint16_t)b->stats_chain, 0);
+    b->stats_chain = chain->head;
+    if (!b->stats_asked)
+        return;
+    b->stats_asked = false;
+    if (b->options.on_stats)
+        b->options.on_stats(b->options.data, &stats);
+}
+
+static unsigned role_of(const struct balloon *b, uint16_t queue)
+{
+    bool has_stats = virtio_device_has_feature(&b->base, VIRTIO_BALLOON_F_STATS_VQ);
+    return queue >= QUEUE_STATS && !has_stats ? queue + 1u : queue;
+}
+
 static int process_queue(struct virtio_device *dev, uint16_t queue)
 {
     struct balloon *b = balloon_of(dev);
     uint32_t before = b->pages;
+    unsigned role = role_of(b, queue);
     int rc = 1;
     for (unsigned i = 0; i < REQUESTS_PER_TURN; i++) {
         struct virtio_chain chain;
         rc = virtio_device_pop(dev, queue, &chain);
         if (rc <= 0)
             break;
-        if (queue == QUEUE_REPORT)
+        if (role == QUEUE_STATS) {
+            serve_stats(b, &chain);
+            continue;
+        }
+        if (role >= QUEUE_REPORT)
             serve_report(b, &chain);
         else
-            serve_pages(b, &chain, queue == QUEUE_INFLATE);
+            serve_pages(b, &chain, role == QUEUE_INFLATE);
         virtio_queue_push(dev->queues[queue], chain.head, 0);
     }
     virtio_device_signal(dev, queue);
@@ -211,6 +276,8 @@ static void reset(struct virtio_device *dev)
 {
     struct balloon *b = balloon_of(dev);
     b->actual = 0;
+    b->stats_chain = NO_CHAIN;
+    b->stats_asked = false;
     if (b->pages)
         memset(b->inside, 0, words(b) * sizeof(*b->inside));
     b->pages = 0;
@@ -253,6 +320,7 @@ int virtio_balloon_new(const struct virtio_balloon_options *options, struct pv_l
     if (!b)
         return pv_error_set(err, ENOMEM, "create device balloon: out of memory");
     b->options = *options;
+    b->stats_chain = NO_CHAIN;
     b->inside = calloc(words(b), sizeof(*b->inside)); /* touched as far as it is used */
     int rc = b->inside ? virtio_device_init(&b->base, &virtio_balloon_class, loop, err)
                        : pv_error_set(err, ENOMEM, "create device balloon: out of memory");
@@ -287,4 +355,31 @@ uint32_t virtio_balloon_get_pages(const struct virtio_device *dev)
 uint64_t virtio_balloon_get_reported(const struct virtio_device *dev)
 {
     return dev->counters[COUNTER_REPORTED_BYTES];
+}
+
+int virtio_balloon_ask_stats(struct virtio_device *dev)
+{
+    struct balloon *b = balloon_of(dev);
+    if (b->stats_asked)
+        return 0;
+    if (b->stats_chain == NO_CHAIN)
+        return -EAGAIN;
+    b->stats_asked = true;
+    virtio_queue_push(dev->queues[QUEUE_STATS], (uint16_t)b->stats_chain, 0);
+    b->stats_chain = NO_CHAIN;
+    virtio_device_signal(dev, QUEUE_STATS);
+    return 0;
+}
+
+void virtio_balloon_discard(struct virtio_device *dev)
+{
+    struct balloon *b = balloon_of(dev);
+    uint64_t pages = memory_get_size(b->options.memory) / VIRTIO_BALLOON_PAGE;
+    for (uint64_t i = 0, end; b->pages && i < pages; i = end) {
+        bool in = is_inside(b, i);
+        for (end = i + 1; end < pages && is_inside(b, end) == in; end++)
+            ;
+        if (in)
+            discard(b, i * VIRTIO_BALLOON_PAGE, (end - i) * VIRTIO_BALLOON_PAGE);
+    }
 }

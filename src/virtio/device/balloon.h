@@ -10,10 +10,19 @@
 
 #define VIRTIO_BALLOON_PAGE 4096u
 
+/* What the guest kernel says about its memory, in bytes; VIRTIO_BALLOON_UNKNOWN: nothing. */
+struct virtio_balloon_stats {
+    uint64_t total, free, available, cached;
+};
+
+#define VIRTIO_BALLOON_UNKNOWN UINT64_MAX
+
 struct virtio_balloon_options {
     const struct memory *memory; /* borrowed: the file behind the guest's memory map */
     /* The balloon has another size now; may be NULL. */
     void (*on_change)(void *data);
+    /* Answers virtio_balloon_ask_stats; may be NULL. */
+    void (*on_stats)(void *data, const struct virtio_balloon_stats *stats);
     void *data;
 };
 
@@ -30,5 +39,10 @@ uint32_t virtio_balloon_get_target(const struct virtio_device *dev);
 uint32_t virtio_balloon_get_pages(const struct virtio_device *dev);
 /* Bytes of free pages that the guest has reported so far, and that were given back. */
 uint64_t virtio_balloon_get_reported(const struct virtio_device *dev);
+/* Takes away again what is in the balloon, should the guest have used it. */
+void virtio_balloon_discard(struct virtio_device *dev);
+/* Asks the driver for its numbers; on_stats gets them, once for all who ask meanwhile. -EAGAIN when
+ * there is no driver that tells them. It may never answer. */
+int virtio_balloon_ask_stats(struct virtio_device *dev);
 
 #endif

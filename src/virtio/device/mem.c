@@ -283,3 +283,12 @@ uint64_t virtio_mem_get_plugged(const struct virtio_device *dev)
 {
     return mem_of(dev)->plugged;
 }
+
+void virtio_mem_discard(struct virtio_device *dev)
+{
+    struct mem *m = mem_of(dev);
+    uint64_t size = memory_get_size(m->options.memory);
+    for (size_t i = 0; address_of(m, i + 1) <= size; i++)
+        if (!m->blocks[i])
+            discard(m, i, 1);
+}

@@ -34,5 +34,7 @@ int virtio_mem_new(const struct virtio_mem_options *options, struct pv_loop *loo
 void virtio_mem_set_requested(struct virtio_device *dev, uint64_t bytes);
 uint64_t virtio_mem_get_requested(const struct virtio_device *dev);
 uint64_t virtio_mem_get_plugged(const struct virtio_device *dev);
+/* Takes away again what is not plugged, should the guest have used it. */
+void virtio_mem_discard(struct virtio_device *dev);
 
 #endif

@@ -7,24 +7,33 @@
 #include "support/fake_driver.h"
 #include "support/unit.h"
 
+#include <errno.h>
 #include <linux/virtio_balloon.h>
 #include <sys/mman.h>
 
 #define SIZE 256
 #define PAGE VIRTIO_BALLOON_PAGE
 
-enum { INFLATE, DEFLATE, REPORT };
+enum { INFLATE, DEFLATE, STATS, REPORT };
 
 struct fixture {
     struct fake_driver *d;
     struct virtio_device *dev;
-    unsigned changes;
-    uint64_t used; /* bytes of the host once everything is touched */
+    unsigned changes, told;
+    struct virtio_balloon_stats stats; /* as told the last time */
+    uint64_t used;                     /* bytes of the host once everything is touched */
 };
 
 static void on_change(void *data)
 {
     ((struct fixture *)data)->changes++;
+}
+
+static void on_stats(void *data, const struct virtio_balloon_stats *stats)
+{
+    struct fixture *f = data;
+    f->stats = *stats;
+    f->told++;
 }
 
 static uint64_t in_use(struct fixture *f)
@@ -38,7 +47,8 @@ static int set_up(void **state, enum fake_transport transport)
 {
     struct fixture *f = calloc(1, sizeof(*f));
     f->d = fake_driver_new(transport);
-    struct virtio_balloon_options o = {.memory = f->d->memory, .on_change = on_change, .data = f};
+    struct virtio_balloon_options o = {
+        .memory = f->d->memory, .on_change = on_change, .on_stats = on_stats, .data = f};
     assert_int_equal(virtio_balloon_new(&o, f->d->loop, &f->dev, NULL), 0);
     fake_driver_start(f->d, f->dev, 0, SIZE);
     memset(fake_driver_at(f->d, (gpa_t){FAKE_HIGH_START}, FAKE_REGION_BYTES), 0xaa,
@@ -146,7 +156,7 @@ static void test_pages_of_others_are_left_alone(void **state)
 static void test_strange_requests(void **state)
 {
     struct fixture *f = *state;
-    uint32_t pages[1100];
+    uint32_t pages[4200];
     for (uint32_t i = 0; i < PV_ARRAY_SIZE(pages); i++)
         pages[i] = page_at(i % 1000);
     tell(f, INFLATE, pages, 7); /* one number and a half */
@@ -203,6 +213,91 @@ static void test_target(void **state)
     assert_true(fake_driver_write_config(f->d, 4, &value, 2) < 0);
 }
 
+/* As a driver without statistics does: its queue for free pages moves up. */
+static void test_free_pages_of_a_driver_without_statistics(void **state)
+{
+    struct fixture *f = *state;
+    struct virtio_balloon_options o = {.memory = f->d->memory};
+    struct fake_driver *d = fake_driver_new(FAKE_DIRECT);
+    struct virtio_device *dev;
+    o.memory = d->memory;
+    assert_int_equal(virtio_balloon_new(&o, d->loop, &dev, NULL), 0);
+    fake_driver_start(d, dev, 1ull << VIRTIO_BALLOON_F_STATS_VQ, SIZE);
+    struct fake_desc desc = {{FAKE_HIGH_START}, 4 * PAGE, VRING_DESC_F_WRITE, 0};
+    fake_ring_add(&d->rings[STATS], &desc, 1);
+    fake_driver_kick(d, STATS);
+    fake_driver_wait_used(d, STATS);
+    assert_int_equal(virtio_balloon_get_reported(dev), 4 * PAGE);
+    assert_int_equal(virtio_balloon_ask_stats(dev), -EAGAIN);
+    fake_driver_free(d);
+}
+
+static void put_stats(struct fixture *f, const struct virtio_balloon_stat *stats, uint32_t len)
+{
+    struct fake_desc desc = {fake_driver_bytes(f->d, stats, len), len, 0, 0};
+    fake_ring_add(&f->d->rings[STATS], &desc, 1);
+    fake_driver_kick(f->d, STATS);
+    fake_driver_turn(f->d);
+}
+
+static void test_statistics(void **state)
+{
+    struct fixture *f = *state;
+    struct fake_used used;
+    const struct virtio_balloon_stat first[] = {{VIRTIO_BALLOON_S_MEMFREE, 1}};
+    const struct virtio_balloon_stat next[] = {{VIRTIO_BALLOON_S_MEMFREE, 11},
+                                               {VIRTIO_BALLOON_S_MEMTOT, 22},
+                                               {VIRTIO_BALLOON_S_MAJFLT, 33},
+                                               {VIRTIO_BALLOON_S_AVAIL, 44},
+                                               {999, 55}};
+    assert_int_equal(virtio_balloon_ask_stats(f->dev), -EAGAIN);
+    put_stats(f, first, sizeof(first)); /* not asked for: it stays with the device */
+    assert_false(fake_driver_get_used(f->d, STATS, &used));
+    assert_int_equal(f->told, 0);
+    assert_int_equal(virtio_balloon_ask_stats(f->dev), 0);
+    assert_int_equal(virtio_balloon_ask_stats(f->dev), 0);
+    assert_int_equal(fake_driver_wait_used(f->d, STATS).len, 0);
+    assert_false(fake_driver_get_used(f->d, STATS, &used));
+    put_stats(f, next, sizeof(next));
+    assert_int_equal(f->told, 1);
+    assert_int_equal(f->stats.free, 11);
+    assert_int_equal(f->stats.total, 22);
+    assert_int_equal(f->stats.available, 44);
+    assert_true(f->stats.cached == VIRTIO_BALLOON_UNKNOWN);
+    assert_int_equal(counter(f, "bad_requests"), 0);
+}
+
+static void test_strange_statistics(void **state)
+{
+    struct fixture *f = *state;
+    struct virtio_balloon_stat many[40] = {0};
+    put_stats(f, many, 0);
+    put_stats(f, many, 7);
+    put_stats(f, many, sizeof(many));
+    /* Only the last is kept. */
+    fake_driver_wait_used(f->d, STATS);
+    fake_driver_wait_used(f->d, STATS);
+    assert_int_equal(counter(f, "bad_requests"), 2);
+    assert_int_equal(virtio_balloon_ask_stats(f->dev), 0);
+    fake_driver_wait_used(f->d, STATS);
+    fake_driver_reset(f->d);
+    assert_int_equal(virtio_balloon_ask_stats(f->dev), -EAGAIN);
+    assert_int_equal(f->told, 0);
+}
+
+static void test_what_is_used_again_is_taken_again(void **state)
+{
+    struct fixture *f = *state;
+    const uint32_t pages[] = {page_at(3), page_at(4), page_at(9)};
+    tell(f, INFLATE, pages, sizeof(pages));
+    memset(fake_driver_at(f->d, (gpa_t){pages[0] * (uint64_t)PAGE}, 3 * PAGE), 0xbb, 3 * PAGE);
+    assert_int_equal(in_use(f), f->used - PAGE);
+    virtio_balloon_discard(f->dev);
+    assert_int_equal(in_use(f), f->used - 3 * PAGE);
+    assert_int_equal(*(uint8_t *)fake_driver_at(f->d, (gpa_t){page_at(5) * (uint64_t)PAGE}, 1),
+                     0xbb);
+}
+
 static void test_reset_empties_it(void **state)
 {
     struct fixture *f = *state;
@@ -224,6 +319,11 @@ int main(void)
         BOTH(test_strange_requests),
         BOTH(test_free_pages_are_reported),
         BOTH(test_target),
+        cmocka_unit_test_setup_teardown(test_free_pages_of_a_driver_without_statistics,
+                                        set_up_direct, tear_down),
+        BOTH(test_statistics),
+        BOTH(test_strange_statistics),
+        BOTH(test_what_is_used_again_is_taken_again),
         BOTH(test_reset_empties_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
