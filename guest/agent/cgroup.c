@@ -37,7 +37,7 @@
 
 /* memory.max, memory.events, memory.current, memory.stat */
 static int max_fd = -1, events_fd = -1, current_fd = -1, stat_fd = -1;
-static int cpu_max_fd = -1;
+static int cpu_max_fd = -1, reclaim_fd = -1;
 static struct pv_loop_source *event_source, *event_timer, *adapt_timer;
 static uint64_t adapt_pause_ns;
 static uint64_t limit;
@@ -185,11 +185,17 @@ int agent_cgroup_make(void)
     current_fd = openat(tree, "workload/memory.current", O_RDONLY | O_CLOEXEC);
     stat_fd = openat(tree, "workload/memory.stat", O_RDONLY | O_CLOEXEC);
     cpu_max_fd = openat(tree, "workload/cpu.max", O_WRONLY | O_CLOEXEC);
+    reclaim_fd = openat(tree, "memory.reclaim", O_WRONLY | O_CLOEXEC); /* of all, not of a cgroup */
     total_at_boot = total_memory();
     used_at_boot = unavailable_memory();
     raise_limit();
     int procs_fd = openat(tree, "workload/cgroup.procs", O_WRONLY | O_CLOEXEC);
     return procs_fd < 0 ? -errno : procs_fd;
+}
+
+int agent_cgroup_get_reclaim(void)
+{
+    return reclaim_fd;
 }
 
 /* The workload met its limit (or something else happened to its memory). It may do so all the

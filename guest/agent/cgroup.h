@@ -21,6 +21,9 @@ int agent_cgroup_watch(struct pv_loop *loop);
  * without. */
 void agent_cgroup_adapt(void);
 
+/* The memory.reclaim of the whole machine: borrowed; -1: the kernel has none. */
+int agent_cgroup_get_reclaim(void);
+
 /* The workload may use so many thousandths of a CPU; 0: any. 0 or -errno. */
 int agent_cgroup_set_cpu(uint32_t milli);
 /* The same as the text of a cpu.max. Returns its length. */

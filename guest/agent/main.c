@@ -16,6 +16,7 @@
 #include "agent/oom.h"
 #include "agent/power.h"
 #include "agent/pressure.h"
+#include "agent/reclaim.h"
 #include "agent/root.h"
 #include "agent/session.h"
 #include "agent/setup.h"
@@ -168,6 +169,19 @@ static void on_get_stats(void *data)
         agent_setup_stats(m->setup, "{}", 2);
 }
 
+static void on_reclaimed(void *data, const struct agent_reclaim_numbers *now)
+{
+    struct machine *m = data;
+    const struct wire_setup_memory memory = {now->total, now->free, now->available};
+    agent_setup_memory(m->setup, &memory);
+}
+
+static void on_reclaim(void *data, uint64_t bytes)
+{
+    struct machine *m = data;
+    agent_reclaim_request(m->loop, bytes, on_reclaimed, m);
+}
+
 static void on_resized(void *data)
 {
     agent_cgroup_adapt();
@@ -244,7 +258,7 @@ static int prepare(struct machine *m)
 static void boot(struct machine *m)
 {
     static const struct agent_setup_events events = {
-        on_machine, on_refused, on_shutdown, on_get_stats, on_resized, on_cpu, on_lost};
+        on_machine, on_refused, on_shutdown, on_get_stats, on_reclaim, on_resized, on_cpu, on_lost};
     struct pv_error err = PV_ERROR_INIT;
     int rc = prepare(m), fd;
     if (rc < 0) {
@@ -268,6 +282,9 @@ static void boot(struct machine *m)
     rc = agent_cgroup_watch(m->loop);
     if (rc < 0)
         agent_log_note("watch the workload's memory: %s", strerror(-rc));
+    rc = agent_reclaim_open(m->world.proc_fd, agent_cgroup_get_reclaim());
+    if (rc < 0)
+        agent_log_note("watch the machine's memory: %s", strerror(-rc));
     rc = agent_pressure_watch(m->loop, m->world.proc_fd);
     if (rc < 0)
         agent_log_note("watch the pressure on memory: %s", strerror(-rc));

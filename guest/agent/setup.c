@@ -40,7 +40,7 @@ static int on_machine(struct agent_setup *s, const struct wire_frame *frame)
 static int on_frame(void *data, const struct wire_frame *frame)
 {
     struct agent_setup *s = data;
-    uint32_t grace_ms, milli;
+    uint32_t grace_ms, milli, kib;
 
     switch (frame->type) {
     case WIRE_SETUP_MACHINE:
@@ -49,6 +49,11 @@ static int on_frame(void *data, const struct wire_frame *frame)
         if (wire_get_u32(frame->payload, frame->len, &grace_ms) < 0)
             return -EPROTO;
         s->events->on_shutdown(s->data, grace_ms);
+        return 0;
+    case WIRE_SETUP_RECLAIM:
+        if (wire_get_u32(frame->payload, frame->len, &kib) < 0)
+            return -EPROTO;
+        s->events->on_reclaim(s->data, kib * 1024ull);
         return 0;
     case WIRE_SETUP_RESIZED:
         s->events->on_resized(s->data);
@@ -118,6 +123,13 @@ void agent_setup_oom(struct agent_setup *s, const char *name)
 void agent_setup_stats(struct agent_setup *s, const char *json, size_t len)
 {
     wire_stream_send(s->stream, WIRE_SETUP_STATS, json, len);
+}
+
+void agent_setup_memory(struct agent_setup *s, const struct wire_setup_memory *memory)
+{
+    uint8_t payload[WIRE_SETUP_MEMORY_BYTES];
+    wire_setup_put_memory(payload, memory);
+    wire_stream_send(s->stream, WIRE_SETUP_MEMORY, payload, sizeof(payload));
 }
 
 void agent_setup_cpu_set(struct agent_setup *s, uint32_t milli, int rc)

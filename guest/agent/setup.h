@@ -17,6 +17,8 @@ struct agent_setup_events {
     void (*on_refused)(void *data, const char *text);
     void (*on_shutdown)(void *data, uint32_t grace_ms);
     void (*on_get_stats)(void *data);
+    /* So many bytes should be free. Answer with memory. */
+    void (*on_reclaim)(void *data, uint64_t bytes);
     /* The machine has another amount of memory. */
     void (*on_resized)(void *data);
     /* The workload may use so much CPU time (0: any). Answer with cpu_set. */
@@ -34,6 +36,7 @@ void agent_setup_ready(struct agent_setup *s);
 void agent_setup_failed(struct agent_setup *s, const char *text);
 void agent_setup_oom(struct agent_setup *s, const char *name);
 void agent_setup_stats(struct agent_setup *s, const char *json, size_t len);
+void agent_setup_memory(struct agent_setup *s, const struct wire_setup_memory *memory);
 /* rc: 0 or -errno. */
 void agent_setup_cpu_set(struct agent_setup *s, uint32_t milli, int rc);
 

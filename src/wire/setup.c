@@ -6,6 +6,7 @@
 #include "wire/setup.h"
 
 #include "wire/check_internal.h"
+#include "wire/session.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -284,4 +285,29 @@ struct pv_json *wire_setup_write(const struct wire_setup *s)
         (s->cpu_milli && pv_json_add_u64(json, "cpu_milli", s->cpu_milli) < 0))
         return NULL;
     return pv_take_ptr(json);
+}
+
+static uint32_t kib_of(uint64_t bytes)
+{
+    return (uint32_t)PV_MIN(bytes / 1024, (uint64_t)UINT32_MAX);
+}
+
+void wire_setup_put_memory(uint8_t out[WIRE_SETUP_MEMORY_BYTES],
+                           const struct wire_setup_memory *memory)
+{
+    wire_put_u32(out, kib_of(memory->total));
+    wire_put_u32(out + 4, kib_of(memory->free));
+    wire_put_u32(out + 8, kib_of(memory->available));
+}
+
+int wire_setup_get_memory(const uint8_t *payload, size_t len, struct wire_setup_memory *ret_memory)
+{
+    uint32_t kib[3];
+    if (len != WIRE_SETUP_MEMORY_BYTES)
+        return -EPROTO;
+    for (size_t i = 0; i < PV_ARRAY_SIZE(kib); i++)
+        wire_get_u32(payload + 4 * i, 4, &kib[i]);
+    *ret_memory = (struct wire_setup_memory){
+        .total = kib[0] * 1024ull, .free = kib[1] * 1024ull, .available = kib[2] * 1024ull};
+    return 0;
 }

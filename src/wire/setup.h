@@ -31,6 +31,8 @@ enum wire_setup_type {
     WIRE_SETUP_STATS = 68,
     /* Answer to SETUP_CPU. u32 what was asked for, u32 0 or the errno of a kernel that refuses. */
     WIRE_SETUP_CPU_SET = 69,
+    /* Answer to SETUP_RECLAIM: three u32 of a struct wire_setup_memory, in KiB. */
+    WIRE_SETUP_MEMORY = 70,
     /* monitor to agent */
     WIRE_SETUP_MACHINE = 80,  /* JSON: struct wire_setup */
     WIRE_SETUP_SHUTDOWN = 81, /* u32 milliseconds of grace between SIGTERM and SIGKILL for what
@@ -39,7 +41,21 @@ enum wire_setup_type {
     WIRE_SETUP_RESIZED = 83, /* empty: the machine has another amount of memory now; the agent
                                 adapts what it allows the workload */
     WIRE_SETUP_CPU = 84,     /* u32 thousandths of a CPU that the workload may use; 0: no limit */
+    /* u32 KiB: so much memory should be free; the agent has the kernel give up file pages for it,
+     * as far as it can, and says in SETUP_MEMORY what came of it. */
+    WIRE_SETUP_RECLAIM = 85,
 };
+
+/* What the guest kernel says about its memory, in bytes. */
+struct wire_setup_memory {
+    uint64_t total, free, available;
+};
+
+#define WIRE_SETUP_MEMORY_BYTES 12u
+/* As the payload of SETUP_MEMORY: whole KiB. -EPROTO when the payload has another length. */
+void wire_setup_put_memory(uint8_t out[WIRE_SETUP_MEMORY_BYTES],
+                           const struct wire_setup_memory *memory);
+int wire_setup_get_memory(const uint8_t *payload, size_t len, struct wire_setup_memory *ret_memory);
 
 /* A network card as the agent sets it up. */
 struct wire_setup_net {

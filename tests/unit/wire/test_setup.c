@@ -192,6 +192,20 @@ static void test_what_is_written_is_read(void **state)
     wire_setup_done(&again);
 }
 
+static void test_memory_numbers(void **state)
+{
+    uint8_t bytes[WIRE_SETUP_MEMORY_BYTES];
+    const struct wire_setup_memory memory = {5000, 1ull << 50, 1ull << 40};
+    struct wire_setup_memory again = {0};
+    wire_setup_put_memory(bytes, &memory);
+    assert_int_equal(wire_setup_get_memory(bytes, sizeof(bytes), &again), 0);
+    assert_int_equal(again.total, 4096); /* whole KiB */
+    assert_true(again.free == UINT32_MAX * 1024ull);
+    assert_true(again.available == 1ull << 40);
+    assert_int_equal(wire_setup_get_memory(bytes, sizeof(bytes) - 1, &again), -EPROTO);
+    assert_int_equal(wire_setup_get_memory(bytes, 0, &again), -EPROTO);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -203,6 +217,7 @@ int main(void)
         cmocka_unit_test(test_network_names_are_single_lines),
         cmocka_unit_test(test_lists_are_bounded),
         cmocka_unit_test(test_what_is_written_is_read),
+        cmocka_unit_test(test_memory_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
