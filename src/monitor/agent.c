@@ -75,6 +75,15 @@ static int on_cpu_set(struct monitor *m, const struct wire_frame *frame)
     return 0;
 }
 
+static int on_memory(struct monitor *m, const struct wire_frame *frame)
+{
+    struct wire_setup_memory memory;
+    int rc = wire_setup_get_memory(frame->payload, frame->len, &memory);
+    if (rc == 0)
+        monitor_memory_told(m, &memory);
+    return rc;
+}
+
 static int on_frame(void *data, const struct wire_frame *frame)
 {
     struct monitor *m = data;
@@ -100,6 +109,8 @@ static int on_frame(void *data, const struct wire_frame *frame)
     case WIRE_SETUP_STATS:
         monitor_stats_arrived(m, frame->payload, frame->len);
         return 0;
+    case WIRE_SETUP_MEMORY:
+        return on_memory(m, frame);
     case WIRE_SETUP_CPU_SET:
         return on_cpu_set(m, frame);
     default:
@@ -180,4 +191,13 @@ int monitor_agent_ask_stats(struct monitor *m)
     if (!m->setup || m->phase < MONITOR_READY)
         return -ENOTCONN;
     return wire_stream_send(m->setup, WIRE_SETUP_GET_STATS, NULL, 0);
+}
+
+int monitor_agent_reclaim(struct monitor *m, uint64_t bytes)
+{
+    uint8_t payload[4];
+    wire_put_u32(payload, (uint32_t)(bytes / 1024));
+    if (!m->setup || m->phase < MONITOR_READY)
+        return -ENOTCONN;
+    return wire_stream_send(m->setup, WIRE_SETUP_RECLAIM, payload, sizeof(payload));
 }

@@ -96,10 +96,19 @@ static int make_vsock(struct monitor *m, struct monitor_device *d, struct pv_err
     return rc;
 }
 
+static void on_balloon_stats(void *data, const struct virtio_balloon_stats *stats)
+{
+    struct monitor *m = data;
+    monitor_memory_kernel_told(m, stats);
+    monitor_stats_kernel_told(m, stats);
+}
+
 static int make_balloon(struct monitor *m, struct monitor_device *d, struct pv_error *err)
 {
-    struct virtio_balloon_options options = {
-        .memory = m->memory, .on_change = monitor_memory_moved, .data = m};
+    struct virtio_balloon_options options = {.memory = m->memory,
+                                             .on_change = monitor_memory_moved,
+                                             .on_stats = on_balloon_stats,
+                                             .data = m};
     snprintf(d->name, sizeof(d->name), "balloon0");
     int rc = virtio_balloon_new(&options, m->loop, &d->device, err);
     if (rc == 0)

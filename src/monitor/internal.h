@@ -25,6 +25,8 @@
 
 #include <stdbool.h>
 
+struct virtio_balloon_stats;
+
 #define MONITOR_SPEC_FD 3
 #define MONITOR_READY_FD 4
 #define MONITOR_LOCK_FD 5
@@ -135,7 +137,7 @@ struct monitor {
 
     /* stats.c */
     struct pv_loop_source *stats_timer;
-    bool stats_asked;
+    enum { STATS_IDLE, STATS_ASKED, STATS_ASKED_KERNEL } stats_step;
     struct monitor_client *stats_clients[MONITOR_CLIENTS_MAX]; /* who wait for the guest's answer */
 
     /* memory.c: the change of size that is under way */
@@ -143,13 +145,31 @@ struct monitor {
         uint64_t boot;   /* what the machine started with */
         uint64_t target; /* 0: none is under way */
         uint64_t from;
+        uint64_t goal;     /* what is aimed at now: the target, or a step on the way down to it */
         uint64_t held;     /* what it came to the last time; 0: never changed */
         uint64_t moved_ns; /* when something happened last */
-        bool asked, pause; /* the agent, how much is in use; and before it is asked again */
-        unsigned asks;
-        bool squeeze; /* what cannot be unplugged goes into the balloon */
+        enum monitor_resize_step {
+            RESIZE_NONE,
+            RESIZE_ASKED, /* the agent, for the next step */
+            RESIZE_ASKED_KERNEL,
+            RESIZE_PAUSE, /* before it is asked again */
+            RESIZE_MOVING,
+            RESIZE_RETURNING, /* it failed with `err`, and the machine gets back what it had */
+        } step;
+        unsigned answers_due; /* of the agent */
+        unsigned asks;        /* in vain */
+        bool fits;            /* what is in use, into the target */
+        bool squeeze;         /* what cannot be unplugged goes into the balloon */
+        struct pv_error err;
         struct pv_loop_source *timer;
     } resize;
+
+    /* memory_watch.c: does it keep to what it has? */
+    struct {
+        unsigned times; /* in a row that it did not */
+        bool noted;
+        struct pv_loop_source *timer;
+    } watch;
 
     /* cpu.c: the change of CPU time that is under way */
     struct {
@@ -271,6 +291,9 @@ void monitor_agent_resized(struct monitor *m);
 int monitor_agent_limit_cpu(struct monitor *m, uint32_t milli);
 /* Asks for guest statistics; monitor_stats_arrived gets the answer. -ENOTCONN without an agent. */
 int monitor_agent_ask_stats(struct monitor *m);
+/* So many bytes should be free in the guest; monitor_memory_told gets the answer, which is one to
+ * each question. -ENOTCONN without an agent. */
+int monitor_agent_reclaim(struct monitor *m, uint64_t bytes);
 
 /* starter.c: until the primary client is attached, the machine ends with the process that started
  * it; from then on with the client (control.c). */
@@ -324,11 +347,29 @@ int monitor_memory_check(struct monitor *m, uint64_t bytes, struct pv_error *err
 int monitor_memory_change(struct monitor *m, uint64_t bytes, struct pv_error *err);
 /* A device has given or taken memory. */
 void monitor_memory_moved(void *monitor);
-/* The agent tells what is in use: true when that was asked for here. */
-void monitor_memory_stats(struct monitor *m, const struct pv_json *guest);
+/* Whatever is under way goes on to `goal`; or back to what the machine had, and fails with
+ * resize.err. */
+void monitor_memory_step(struct monitor *m, uint64_t goal);
+void monitor_memory_return(struct monitor *m);
+/* How much would be unplugged of what is plugged now, for the machine to have so many bytes. */
+uint64_t monitor_memory_unplugs(const struct monitor *m, uint64_t bytes);
 /* What the machine has now, and bytes that it does without (of all that was given back). */
 uint64_t monitor_memory_given(const struct monitor *m);
 uint64_t monitor_memory_returned(const struct monitor *m);
+
+/* memory_shrink.c: the next step down to resize.target. */
+void monitor_memory_shrink(struct monitor *m);
+/* The guest's numbers: of its agent, or of its kernel. Guest input. */
+void monitor_memory_told(struct monitor *m, const struct wire_setup_memory *now);
+void monitor_memory_kernel_told(struct monitor *m, const struct virtio_balloon_stats *stats);
+/* The timer of a question or a pause went off; nothing moves; nothing will move any more. */
+void monitor_memory_waited(struct monitor *m);
+void monitor_memory_stalled(struct monitor *m);
+void monitor_memory_stopped(struct monitor *m);
+
+/* memory_watch.c: looks from now on whether the machine keeps to what it has, if it ever had more.
+ */
+void monitor_memory_watch(struct monitor *m);
 
 /* update.c: changes of the running machine. Takes the request (JSON, checked here) and answers the
  * client when all is done. */
@@ -355,6 +396,8 @@ int monitor_disks_make_sizes(struct monitor *m, const struct pv_json *request,
  */
 void monitor_stats_request(struct monitor *m, struct monitor_client *client);
 void monitor_stats_arrived(struct monitor *m, const uint8_t *json, size_t len);
+/* The guest kernel's own numbers, where the agent tells none (balloon.h). */
+void monitor_stats_kernel_told(struct monitor *m, const struct virtio_balloon_stats *stats);
 void monitor_stats_forget(struct monitor *m, struct monitor_client *client);
 /* control.c: answers a request. */
 void monitor_control_reply_json(struct monitor_client *client, const struct pv_json *json);

@@ -10,11 +10,9 @@
  * To grow, the balloon gives back and blocks are plugged. To shrink, blocks are unplugged, and what
  * is below the region goes into the balloon. The guest unplugs what it can move; when it does not
  * get on with that, the rest goes into the balloon too. All this is the guest's work: it is asked,
- * and watched. As long as something moves it may take its time; when nothing does any more, the
- * update ends with what was reached, which is then what the machine has.
- *
- * Before a machine is made smaller its agent is asked what is in use, so that an update which
- * cannot succeed is refused rather than begun. That is the guest's word, and concerns only it.
+ * and watched. As long as something moves it may take its time. A machine that stops growing keeps
+ * what it reached. To shrink is done in steps that the guest can bear (memory_shrink.c), and one
+ * that fails gives everything back.
  */
 #include "monitor/internal.h"
 
@@ -29,19 +27,8 @@
 #define MIB (1ull << 20)
 #define LOOK_NS (20ull * 1000000)
 /* How long nothing may move before... */
-#define UNPLUG_PATIENCE_NS (300ull * 1000000)
+#define STALL_NS (100ull * 1000000)
 #define PATIENCE_NS (3000ull * 1000000)
-/* A kernel that found no more to give has next to nothing left for itself: it gets this back. */
-#define BREATH (8 * MIB)
-#define ANSWER_NS (1000ull * 1000000) /* of the agent */
-/* A guest that reports free pages holds 32 blocks of 4 MiB meanwhile, which look as if they were in
- * use: it is asked again before it is believed. */
-#define ASK_AGAIN_NS (60ull * 1000000)
-#define ASK_TIMES 8
-#define MEMMAP_PART 64 /* page structures of plugged memory, which go with it */
-/* Left to a guest beside what it uses: an eighth of what it will have. */
-#define SPARE_PART 8
-#define SPARE_MAX (64 * MIB)
 
 /* The region begins where Linux may add memory, and is whole units of that. */
 static void find_region(uint64_t boot, uint64_t max, uint64_t *ret_start, uint64_t *ret_size)
@@ -106,6 +93,7 @@ static uint64_t balloon_for(const struct monitor *m, uint64_t bytes, uint64_t re
 /* Tells the devices where to go. */
 static void aim(struct monitor *m, uint64_t bytes)
 {
+    m->resize.goal = bytes;
     uint64_t region = requested_for(m, bytes);
     if (m->mem)
         virtio_mem_set_requested(m->mem, region);
@@ -113,11 +101,12 @@ static void aim(struct monitor *m, uint64_t bytes)
                               (uint32_t)(balloon_for(m, bytes, region) / VIRTIO_BALLOON_PAGE));
 }
 
-/* The machine keeps so much, which is what it has, or a little more that is in the balloon. A block
- * that is unplugged later comes out of the balloon. */
+/* The machine keeps so much. What it has otherwise comes or goes later: a block that is unplugged
+ * then comes out of the balloon. */
 static void settle(struct monitor *m, uint64_t bytes)
 {
     struct pv_error err = PV_ERROR_INIT;
+    m->resize.step = RESIZE_NONE;
     m->resize.target = 0;
     m->resize.held = bytes;
     m->resize.squeeze = true;
@@ -127,151 +116,121 @@ static void settle(struct monitor *m, uint64_t bytes)
     if (monitor_limits_update(m, &err) < 0)
         pv_log(PV_LOG_WARNING, "memory: %s", err.text);
     monitor_agent_resized(m);
+    monitor_memory_watch(m);
 }
 
 static void finish(struct monitor *m)
 {
-    settle(m, monitor_memory_given(m));
+    settle(m, m->resize.target);
     monitor_update_done(m, 0, NULL);
 }
 
-static void give_up(struct monitor *m)
+static void stop_growing(struct monitor *m)
 {
     char asked[32], reached[32];
     struct pv_error err = PV_ERROR_INIT;
-    uint64_t target = m->resize.target;
-    bool shrinks = target < m->resize.from;
-    uint64_t kept = monitor_memory_given(m), breath = PV_MIN(ballooned(m), BREATH);
-    if (shrinks)
-        kept = PV_MIN(kept + breath, m->resize.from);
-    pv_str_from_size(target, asked, sizeof(asked));
-    pv_str_from_size(kept, reached, sizeof(reached));
+    uint64_t target = m->resize.target, kept = monitor_memory_given(m);
+    pv_error_set(
+        &err, EBUSY,
+        "--memory %s: the machine stopped at %s: its kernel takes no more; this is what it "
+        "has now",
+        pv_str_from_size(target, asked, sizeof(asked)),
+        pv_str_from_size(kept, reached, sizeof(reached)));
     settle(m, kept);
-    pv_error_set(&err, EBUSY,
-                 shrinks ? "--memory %s: the machine stopped at %s: its kernel uses the rest, or "
-                           "does not answer; this is what it has now"
-                         : "--memory %s: the machine stopped at %s: its kernel takes no more; this "
-                           "is what it has now",
-                 asked, reached);
     monitor_update_done(m, -EBUSY, &err);
+}
+
+static void go(struct monitor *m, enum monitor_resize_step step, uint64_t goal)
+{
+    m->resize.step = step;
+    m->resize.squeeze = false;
+    m->resize.moved_ns = pv_time_monotonic_ns();
+    aim(m, goal);
+    pv_loop_arm(m->resize.timer, LOOK_NS);
+}
+
+void monitor_memory_step(struct monitor *m, uint64_t goal)
+{
+    go(m, RESIZE_MOVING, goal);
+}
+
+static void end_return(struct monitor *m)
+{
+    settle(m, m->resize.from);
+    monitor_update_done(m, -m->resize.err.code, &m->resize.err);
+}
+
+void monitor_memory_return(struct monitor *m)
+{
+    go(m, RESIZE_RETURNING, m->resize.from);
+    if (monitor_memory_given(m) == m->resize.from)
+        end_return(m);
+}
+
+/* The guest's kernel is at it, or says nothing. */
+static void wait_for_move(struct monitor *m)
+{
+    uint64_t still = pv_time_monotonic_ns() - m->resize.moved_ns;
+    bool shrinks = m->resize.goal < m->resize.from;
+    if (!m->resize.squeeze && still > STALL_NS && plugged(m) > requested_for(m, m->resize.goal)) {
+        m->resize.squeeze = true;
+        aim(m, m->resize.goal);
+    } else if (still > PATIENCE_NS && shrinks) {
+        monitor_memory_stopped(m);
+        return;
+    } else if (still > PATIENCE_NS) {
+        stop_growing(m);
+        return;
+    } else if (still > STALL_NS && shrinks) {
+        monitor_memory_stalled(m);
+    }
+    pv_loop_arm(m->resize.timer, LOOK_NS);
 }
 
 /* Looks how far it is. */
 static void look(struct monitor *m)
 {
+    uint64_t given = monitor_memory_given(m);
     uint64_t still = pv_time_monotonic_ns() - m->resize.moved_ns;
-    if (monitor_memory_given(m) == m->resize.target) {
+    if (m->resize.step == RESIZE_RETURNING) {
+        if (given == m->resize.from || still > PATIENCE_NS)
+            end_return(m);
+        else
+            pv_loop_arm(m->resize.timer, LOOK_NS);
+    } else if (given != m->resize.goal) {
+        wait_for_move(m);
+    } else if (given == m->resize.target) {
         finish(m);
-        return;
+    } else {
+        monitor_memory_shrink(m);
     }
-    if (!m->resize.squeeze && still > UNPLUG_PATIENCE_NS &&
-        plugged(m) > requested_for(m, m->resize.target)) {
-        m->resize.squeeze = true;
-        aim(m, m->resize.target);
-    } else if (still > PATIENCE_NS) {
-        give_up(m);
-        return;
-    }
-    pv_loop_arm(m->resize.timer, LOOK_NS);
 }
 
 void monitor_memory_moved(void *data)
 {
     struct monitor *m = data;
-    if (m->resize.asked)
+    if (!m->resize.target && !m->resize.held)
         return;
-    if (!m->resize.target) {
-        if (m->resize.held)
-            aim(m, m->resize.held);
+    aim(m, m->resize.target ? m->resize.goal : m->resize.held);
+    if (m->resize.step != RESIZE_MOVING && m->resize.step != RESIZE_RETURNING)
         return;
-    }
     m->resize.moved_ns = pv_time_monotonic_ns();
-    aim(m, m->resize.target);
     pv_loop_arm(m->resize.timer, 1); /* not from within a device's turn */
-}
-
-static void begin(struct monitor *m)
-{
-    m->resize.asked = false;
-    m->resize.squeeze = false;
-    m->resize.moved_ns = pv_time_monotonic_ns();
-    aim(m, m->resize.target);
-    pv_loop_arm(m->resize.timer, LOOK_NS);
-}
-
-/* Asks the agent what is in use; without one the guest kernel stops where it must. */
-static void ask(struct monitor *m)
-{
-    m->resize.pause = false;
-    m->resize.asked = monitor_agent_ask_stats(m) == 0;
-    if (m->resize.asked)
-        pv_loop_arm(m->resize.timer, ANSWER_NS);
-    else
-        begin(m);
 }
 
 static void on_timer(void *data)
 {
     struct monitor *m = data;
-    if (m->resize.pause)
-        ask(m);
-    else if (m->resize.asked)
-        begin(m); /* the agent is late: the guest kernel will stop where it must */
-    else if (m->resize.target)
+    if (m->resize.step == RESIZE_MOVING || m->resize.step == RESIZE_RETURNING)
         look(m);
+    else if (m->resize.step != RESIZE_NONE)
+        monitor_memory_waited(m);
 }
 
-static bool get_bytes(const struct pv_json *memory, const char *key, uint64_t *ret_bytes)
+uint64_t monitor_memory_unplugs(const struct monitor *m, uint64_t bytes)
 {
-    *ret_bytes = UINT64_MAX;
-    return memory &&
-           pv_json_get_u64(memory, key, 0, WIRE_MACHINE_MEMORY_MAX, ret_bytes, NULL) == 0 &&
-           *ret_bytes != UINT64_MAX;
-}
-
-/* Refuses what the guest says it cannot do without. */
-static int check_use(struct monitor *m, uint64_t available, struct pv_error *err)
-{
-    char asked[32], has[32], used[32], least[32];
-    uint64_t given = monitor_memory_given(m), target = m->resize.target;
-    uint64_t spare = PV_MIN(target / SPARE_PART, SPARE_MAX);
-    uint64_t region = requested_for(m, target);
-    if (plugged(m) > region)
-        available += (plugged(m) - region) / MEMMAP_PART;
-    available = PV_MIN(available, given);
-    if (available >= given - target + spare)
-        return 0;
-    uint64_t in_use = given - available;
-    /* With spare as an eighth of the whole, or the most that it can be. */
-    uint64_t possible = PV_MIN(in_use + in_use / (SPARE_PART - 1), in_use + SPARE_MAX);
-    possible = PV_MIN((possible + 4 * MIB - 1) / (4 * MIB) * (4 * MIB), given);
-    return pv_error_set(
-        err, EBUSY, "--memory %s: the machine uses %s of its %s: %s is possible now",
-        pv_str_from_size(target, asked, sizeof(asked)),
-        pv_str_from_size(in_use, used, sizeof(used)), pv_str_from_size(given, has, sizeof(has)),
-        pv_str_from_size(possible, least, sizeof(least)));
-}
-
-void monitor_memory_stats(struct monitor *m, const struct pv_json *guest)
-{
-    struct pv_error err = PV_ERROR_INIT;
-    uint64_t available;
-    if (!m->resize.asked || m->resize.pause)
-        return;
-    const struct pv_json *memory = guest ? pv_json_get(guest, "memory") : NULL;
-    if (get_bytes(memory, "available_bytes", &available) && check_use(m, available, &err) < 0) {
-        if (++m->resize.asks < ASK_TIMES) {
-            m->resize.pause = true;
-            pv_loop_arm(m->resize.timer, ASK_AGAIN_NS);
-            return;
-        }
-        m->resize.asked = false;
-        m->resize.target = 0;
-        pv_loop_arm(m->resize.timer, 0);
-        monitor_update_done(m, -err.code, &err);
-        return;
-    }
-    begin(m);
+    uint64_t region = requested_for(m, bytes);
+    return plugged(m) > region ? plugged(m) - region : 0;
 }
 
 int monitor_memory_check(struct monitor *m, uint64_t bytes, struct pv_error *err)
@@ -310,11 +269,12 @@ int monitor_memory_change(struct monitor *m, uint64_t bytes, struct pv_error *er
         return rc;
     }
     m->resize.target = bytes;
-    m->resize.from = given;
+    m->resize.from = m->resize.goal = given;
     m->resize.asks = 0;
+    m->resize.fits = false;
     if (bytes < given)
-        ask(m);
+        monitor_memory_shrink(m);
     else
-        begin(m);
+        monitor_memory_step(m, bytes);
     return 1;
 }

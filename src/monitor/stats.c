@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * stats.c: what the machine uses: seen from outside (memory file, cgroup, devices) and, when the
- * agent answers in time, from inside (memory, processes).
+ * agent answers in time, from inside (memory, processes). Of a guest whose agent does not answer,
+ * the kernel tells its memory through the balloon.
  *
  * The guest's part is passed on as JSON that was parsed once (so it is JSON, and bounded); what its
  * numbers say is the guest's word.
@@ -10,12 +11,14 @@
 
 #include "base/counter.h"
 #include "base/log.h"
+#include "virtio/device/balloon.h"
 
 #include <errno.h>
 #include <string.h>
 
-/* A guest that is busy answers late; `stats` shows then what the host sees. */
+/* A guest that is busy answers late; `stats` shows then what its kernel says, or the host sees. */
 #define ANSWER_TIMEOUT_NS (1000ull * 1000000)
+#define KERNEL_TIMEOUT_NS (300ull * 1000000)
 
 /* Adds to parent, under the group's name, its counters. ret_object: borrowed; may be NULL. */
 static int add_group(struct pv_json *parent, const struct pv_counter_group *group,
@@ -114,7 +117,7 @@ static struct pv_json *build(const struct monitor *m, struct pv_json *guest)
 
 static void answer_all(struct monitor *m, struct pv_json *guest)
 {
-    m->stats_asked = false;
+    m->stats_step = STATS_IDLE;
     pv_loop_arm(m->stats_timer, 0);
     pv_auto(pv_json) struct pv_json *json = build(m, guest);
     for (size_t i = 0; i < MONITOR_CLIENTS_MAX; i++) {
@@ -124,9 +127,50 @@ static void answer_all(struct monitor *m, struct pv_json *guest)
     }
 }
 
+static void ask_kernel(struct monitor *m)
+{
+    if (virtio_balloon_ask_stats(m->balloon) < 0) {
+        answer_all(m, NULL);
+        return;
+    }
+    m->stats_step = STATS_ASKED_KERNEL;
+    pv_loop_arm(m->stats_timer, KERNEL_TIMEOUT_NS);
+}
+
 static void on_timeout(void *data)
 {
-    answer_all(data, NULL);
+    struct monitor *m = data;
+    if (m->stats_step == STATS_ASKED)
+        ask_kernel(m);
+    else
+        answer_all(m, NULL);
+}
+
+/* Like the agent's. NULL when out of memory. */
+static struct pv_json *kernel_part(const struct virtio_balloon_stats *stats)
+{
+    const struct {
+        const char *key;
+        uint64_t bytes;
+    } fields[] = {{"total_bytes", stats->total},
+                  {"free_bytes", stats->free},
+                  {"available_bytes", stats->available},
+                  {"cached_bytes", stats->cached}};
+    pv_auto(pv_json) struct pv_json *o = pv_json_new_object();
+    struct pv_json *memory = pv_json_new_object();
+    if (!o || !memory || pv_json_add(o, "memory", memory) < 0)
+        return NULL;
+    for (size_t i = 0; i < PV_ARRAY_SIZE(fields); i++)
+        if (fields[i].bytes <= INT64_MAX &&
+            pv_json_add_u64(memory, fields[i].key, fields[i].bytes) < 0)
+            return NULL;
+    return pv_take_ptr(o);
+}
+
+void monitor_stats_kernel_told(struct monitor *m, const struct virtio_balloon_stats *stats)
+{
+    if (m->stats_step == STATS_ASKED_KERNEL)
+        answer_all(m, kernel_part(stats));
 }
 
 void monitor_stats_request(struct monitor *m, struct monitor_client *client)
@@ -139,29 +183,27 @@ void monitor_stats_request(struct monitor *m, struct monitor_client *client)
         m->stats_clients[i] = client;
         break;
     }
-    if (m->stats_asked)
+    if (m->stats_step != STATS_IDLE)
         return;
-    if (!m->stats_timer || monitor_agent_ask_stats(m) < 0) {
+    if (!m->stats_timer) {
         answer_all(m, NULL);
-        return;
+    } else if (monitor_agent_ask_stats(m) < 0) {
+        ask_kernel(m);
+    } else {
+        m->stats_step = STATS_ASKED;
+        pv_loop_arm(m->stats_timer, ANSWER_TIMEOUT_NS);
     }
-    m->stats_asked = true;
-    pv_loop_arm(m->stats_timer, ANSWER_TIMEOUT_NS);
 }
 
 void monitor_stats_arrived(struct monitor *m, const uint8_t *json, size_t len)
 {
     struct pv_json *guest = NULL;
     struct pv_error err = PV_ERROR_INIT;
-    if (!m->stats_asked && !m->resize.asked)
+    if (m->stats_step == STATS_IDLE)
         return; /* late: everybody has an answer */
     if (pv_json_parse((const char *)json, len, &guest, &err) < 0)
         pv_log(PV_LOG_INFO, "agent: statistics: %s", err.text);
-    monitor_memory_stats(m, guest);
-    if (m->stats_asked)
-        answer_all(m, guest);
-    else
-        pv_json_free(guest);
+    answer_all(m, guest);
 }
 
 void monitor_stats_forget(struct monitor *m, struct monitor_client *client)
