@@ -6,7 +6,7 @@
 #include "cli/client.h"
 #include "cli/say.h"
 #include "cli/verbs.h"
-#include "isolation/capacity.h"
+#include "instance/promise.h"
 #include "workload/disk.h"
 #include "workload/grant.h"
 #include "workload/net_rate.h"
@@ -44,11 +44,7 @@ static int add_memory(struct pv_json *changes, const char *text, struct pv_error
 {
     struct workload_resources r;
     workload_resources_init(&r);
-    pv_auto(pv_strv) struct pv_strv warnings = {0};
     int rc = workload_resources_set_memory(&r, "--memory", text, err);
-    if (rc == 0)
-        rc = isolation_capacity_check_host(r.memory_bytes, &warnings, err);
-    cli_say_warnings(&warnings);
     return rc < 0 ? rc : pv_json_add_u64(changes, "memory_bytes", r.memory_bytes);
 }
 
@@ -154,11 +150,26 @@ static int read_changes(const struct update_options *o, struct pv_json *changes,
     return rc;
 }
 
+/* As at the start: can the host give so much, beside what it gave to others? */
+static int check_host(const struct instance_store *store, const struct instance *instance,
+                      const struct pv_json *changes, struct pv_error *err)
+{
+    uint64_t bytes = 0;
+    pv_auto(pv_strv) struct pv_strv warnings = {0};
+    int rc = pv_json_get_u64(changes, "memory_bytes", 0, INT64_MAX, &bytes, err);
+    if (rc == 0 && bytes > instance->config.machine.memory_bytes)
+        rc = instance_promise_check(store, instance->id, bytes, &warnings, err);
+    cli_say_warnings(&warnings);
+    return rc;
+}
+
 static int update_one(const struct instance_store *store, struct instance *instance, void *data,
                       struct pv_error *err)
 {
     pv_auto(pv_json) struct pv_json *reply = NULL;
-    int rc = instance_update(instance, data, &reply, err);
+    int rc = check_host(store, instance, data, err);
+    if (rc == 0)
+        rc = instance_update(instance, data, &reply, err);
     if (rc < 0)
         return rc;
     cli_say_cpu_limit(pv_json_get(reply, "cpu_limit"));

@@ -15,6 +15,7 @@
 #include "instance/file.h"
 #include "instance/lock.h"
 #include "instance/network.h"
+#include "instance/promise.h"
 #include "instance/settle.h"
 #include "isolation/isolation.h"
 #include "workload/name.h"
@@ -185,6 +186,9 @@ static int describe(const struct instance_store *store, const struct instance_re
         .columns = request->columns,
     };
     int rc = isolation_find(request->spec->isolation, &class, err);
+    if (rc == 0)
+        rc = instance_promise_check(store, instance->id, request->spec->resources.memory_bytes,
+                                    warnings, err);
     if (rc == 0)
         rc = list_busy_cpus(store, &busy, err);
     if (rc == 0 && workload_network_is_private(&request->spec->network)) {

@@ -44,38 +44,47 @@ int isolation_capacity_parse(const char *meminfo, struct isolation_capacity *ret
     return 0;
 }
 
-int isolation_capacity_check(const struct isolation_capacity *capacity, uint64_t memory_bytes,
-                             struct pv_strv *warnings, struct pv_error *err)
+static void warn(const struct isolation_demand *demand, uint64_t available,
+                 struct pv_strv *warnings)
+{
+    char asked[32], have[32], promised[32];
+    pv_str_from_size(demand->memory_bytes, asked, sizeof(asked));
+    pv_str_from_size(available, have, sizeof(have));
+    pv_str_from_size(demand->promised_bytes, promised, sizeof(promised));
+    pv_strv_add_take(
+        warnings,
+        demand->promised_bytes
+            ? pv_strf("--memory %s: only %s are free on this host now, and other machines may "
+                      "still take %s; a machine is killed when it needs more than the host can "
+                      "find",
+                      asked, have, promised)
+            : pv_strf("--memory %s: only %s are free on this host now; the machine is killed when "
+                      "it needs more than the host can find",
+                      asked, have));
+}
+
+int isolation_capacity_check(const struct isolation_capacity *capacity,
+                             const struct isolation_demand *demand, struct pv_strv *warnings,
+                             struct pv_error *err)
 {
     char asked[32], have[32];
     uint64_t all = capacity->memory_total + capacity->swap_total;
-    pv_str_from_size(memory_bytes, asked, sizeof(asked));
-    if (memory_bytes > all)
+    if (demand->memory_bytes > all)
         return pv_error_set(err, ENOMEM,
                             "--memory %s: this host has %s of memory and swap in all; ask for less",
-                            asked, pv_str_from_size(all, have, sizeof(have)));
-    if (memory_bytes > capacity->memory_available)
-        pv_strv_add_take(
-            warnings,
-            pv_strf("--memory %s: only %s are free on this host now; the machine is killed when it "
-                    "needs more than the host can find",
-                    asked, pv_str_from_size(capacity->memory_available, have, sizeof(have))));
+                            pv_str_from_size(demand->memory_bytes, asked, sizeof(asked)),
+                            pv_str_from_size(all, have, sizeof(have)));
+    uint64_t more = demand->memory_bytes - PV_MIN(demand->occupied_bytes, demand->memory_bytes);
+    if (more + demand->promised_bytes > capacity->memory_available)
+        warn(demand, capacity->memory_available, warnings);
     return 0;
 }
 
-static int read_host(struct isolation_capacity *ret_capacity, struct pv_error *err)
+int isolation_capacity_read(struct isolation_capacity *ret_capacity, struct pv_error *err)
 {
     pv_auto_free char *text = NULL;
     int rc = pv_fd_read_file(AT_FDCWD, "/proc/meminfo", 65536, &text, NULL, err);
     return rc < 0 ? rc : isolation_capacity_parse(text, ret_capacity, err);
-}
-
-int isolation_capacity_check_host(uint64_t memory_bytes, struct pv_strv *warnings,
-                                  struct pv_error *err)
-{
-    struct isolation_capacity capacity;
-    int rc = read_host(&capacity, err);
-    return rc < 0 ? rc : isolation_capacity_check(&capacity, memory_bytes, warnings, err);
 }
 
 int isolation_capacity_find_max(uint64_t memory_bytes, uint64_t wanted, uint64_t *ret_max,
@@ -83,7 +92,7 @@ int isolation_capacity_find_max(uint64_t memory_bytes, uint64_t wanted, uint64_t
 {
     char asked[32], have[32];
     struct isolation_capacity capacity;
-    int rc = read_host(&capacity, err);
+    int rc = isolation_capacity_read(&capacity, err);
     if (rc < 0)
         return rc;
     uint64_t all = capacity.memory_total + capacity.swap_total;

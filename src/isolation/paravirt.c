@@ -167,9 +167,7 @@ static int paravirt_prepare(const struct isolation_request *request,
                             struct pv_error *err)
 {
     struct wire_machine m = {0};
-    int rc = isolation_capacity_check_host(request->spec->resources.memory_bytes, warnings, err);
-    if (rc == 0)
-        rc = isolation_capacity_find_max(request->spec->resources.memory_bytes,
+    int rc = isolation_capacity_find_max(request->spec->resources.memory_bytes,
                                          request->spec->resources.memory_max_bytes,
                                          &m.memory_max_bytes, err);
     if (rc == 0)

@@ -268,6 +268,20 @@ time.sleep(1000)""")
         self.assertEqual(self.given(), 256 * MIB)
         self.assertGreater(self.total(), 200 * MIB)
 
+    def test_what_was_promised_to_others_counts(self):
+        """A start and an update are told of it, and a machine's own memory is none of it."""
+        with open('/proc/meminfo') as f:
+            free = next(int(line.split()[1]) for line in f if line.startswith('MemAvailable'))
+        size = f'{free * 6 // 10 >> 10}M'
+        self.start('/bin/sleep', '1000', flags=['-m', size])
+        more = self.pv('update', '--memory', f'{(free * 6 // 10 >> 10) + 128}M', 'box', rc=0)
+        self.assertNotIn('may still take', more.errors)
+        for args in (['run', '--rm', '-m', size, self.image, '/bin/true'],
+                     ['update', '--memory', size, 'small']):
+            if args[0] == 'update':
+                self.start('/bin/sleep', '1000', name='small', flags=['-m', '128M'])
+            self.assertIn('may still take', self.pv(*args, rc=0).errors)
+
     def test_the_maximum_costs_nothing(self):
         """The default maximum, which is the host's memory, against none at all."""
         used = {}

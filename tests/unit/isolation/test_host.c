@@ -55,12 +55,27 @@ static void test_memory_of_host(void **state)
     assert_int_equal(c.memory_total, 1ull << 30);
     assert_int_equal(c.swap_total, 1ull << 29);
 
-    assert_int_equal(isolation_capacity_check(&c, 512ull << 20, &warnings, &err), 0);
+    struct isolation_demand d = {.memory_bytes = 512ull << 20};
+    assert_int_equal(isolation_capacity_check(&c, &d, &warnings, &err), 0);
     assert_int_equal(warnings.count, 0);
-    assert_int_equal(isolation_capacity_check(&c, 513ull << 20, &warnings, &err), 0);
+    d.promised_bytes = 1;
+    assert_int_equal(isolation_capacity_check(&c, &d, &warnings, &err), 0);
     assert_int_equal(warnings.count, 1);
-    assert_int_equal(isolation_capacity_check(&c, 1536ull << 20, &warnings, &err), 0);
-    assert_int_equal(isolation_capacity_check(&c, 1537ull << 20, &warnings, &err), -ENOMEM);
+    assert_non_null(strstr(warnings.items[0], "other machines may still take"));
+    d.occupied_bytes = 1;
+    assert_int_equal(isolation_capacity_check(&c, &d, &warnings, &err), 0);
+    assert_int_equal(warnings.count, 1);
+    d = (struct isolation_demand){.memory_bytes = 513ull << 20};
+    assert_int_equal(isolation_capacity_check(&c, &d, &warnings, &err), 0);
+    assert_int_equal(warnings.count, 2);
+    assert_null(strstr(warnings.items[1], "other machines"));
+    d.occupied_bytes = 600ull << 20;
+    assert_int_equal(isolation_capacity_check(&c, &d, &warnings, &err), 0);
+    assert_int_equal(warnings.count, 2);
+    d.memory_bytes = 1536ull << 20;
+    assert_int_equal(isolation_capacity_check(&c, &d, &warnings, &err), 0);
+    d.memory_bytes = 1537ull << 20;
+    assert_int_equal(isolation_capacity_check(&c, &d, &warnings, &err), -ENOMEM);
     assert_non_null(strstr(err.text, "1.5 GiB"));
     assert_int_equal(isolation_capacity_parse("nothing", &c, &err), -EINVAL);
 }
