@@ -8,16 +8,16 @@ guest keeps in its own cache is dropped before files are read or looked at.
 
 Usage: tests/bench/volumes.py [--rounds N] [--only WAY,...]   part of tests/bench/run, too
 """
-import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
-import tempfile
 
 sys.dont_write_bytecode = True
-HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+# pylint: disable=wrong-import-position
+import ways
+
 MIB = 128
 FILES = 1000
 # id, title, unit
@@ -97,24 +97,17 @@ def parse(output):
     raise RuntimeError("no figures: " + output.decode(errors="replace")[-300:])
 
 
-def run(command):
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, timeout=300, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"{command[0]}: exit code {done.returncode}: {done.stderr.decode()[-300:]}")
-    return done.stdout
-
-
-class Ways:
-    """Each method is one way to the same folder; its text is the column's title."""
+class Volumes(ways.Ways):
+    subject, where, ratio = "shared folders", "/dev/shm", 3
+    order = ["host", "volume", "volume_none", "volume_always", "hostfs"]
+    jobs = JOBS
 
     def __init__(self, build, image, uml_root, folder, rounds):
-        self.paravane, self.image, self.uml_root = f"{build}/paravane", image, uml_root
-        self.folder, self.rounds = folder, rounds
-        os.chmod(folder, 0o755)
+        super().__init__(build, image, uml_root, folder)
+        self.rounds = rounds
         self.share = f"{folder}/share"
 
-    def make_share(self):
+    def prepare(self):
         """Anew: a way that failed leaves files."""
         shutil.rmtree(self.share, ignore_errors=True)
         os.mkdir(self.share)
@@ -125,12 +118,12 @@ class Ways:
         return ["python3", f"{folder}/work.py", folder, str(self.rounds), str(MIB), str(FILES)]
 
     def in_machine(self, cache):
-        return parse(run([self.paravane, "run", "--rm", "-m", "512M", "-v",
-                          f"{self.share}:/v:cache={cache}", self.image, "--", *self.work("/v")]))
+        return parse(self.machine(["-m", "512M", "-v", f"{self.share}:/v:cache={cache}"],
+                                  self.work("/v")))
 
     def host(self):
         """host's folder"""
-        return parse(run([*self.work(self.share), "keep"]))
+        return parse(ways.check([*self.work(self.share), "keep"]))
 
     def volume(self):
         """Paravane"""
@@ -146,74 +139,19 @@ class Ways:
 
     def hostfs(self):
         """stock UML, hostfs"""
-        program = shutil.which("linux.uml")
-        if not program or not self.uml_root:
-            raise RuntimeError("not installed")
-        script = f"{self.folder}/work.sh"
-        text = ("mount -t proc proc /proc; mount -t tmpfs tmp /tmp\n"
-                f"mount -t hostfs -o {self.share} none /mnt; {' '.join(self.work('/mnt'))} 2>&1\nexit\n")
-        with open(script, "w") as file:  # whole sectors: a disk has no end within one
-            file.write(text.ljust(4096, "\n"))
-        done = subprocess.run(
-            [program, "mem=512M", f"ubd0r={self.uml_root}", f"ubd1r={script}", "root=/dev/ubda", "ro",
-             "rootfstype=ext4", "quiet", "con=null", "con0=fd:0,fd:1", f"uml_dir={self.folder}/",
-             "init=/bench/init", "run", "/bin/sh", "/dev/ubdb"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            timeout=300, check=False)
-        return parse(done.stdout)  # its exit code tells nothing
-
-
-WAYS = ["host", "volume", "volume_none", "volume_always", "hostfs"]
+        return parse(self.stock_uml([], f"mount -t hostfs -o {self.share} none /mnt; "
+                                        f"{' '.join(self.work('/mnt'))} 2>&1"))
 
 
 def measure(build, image, uml_root, rounds, only=None, say=lambda text: None):
     """{way: {job: figure}} and {way: why it failed}."""
-    figures, failures = {}, {}
-    folder = tempfile.mkdtemp(prefix="paravane-bench.", dir="/dev/shm")
-    try:
-        ways = Ways(build, image, uml_root, folder, rounds)
-        for way in only or WAYS:
-            say(f"bench: shared folders: {getattr(ways, way).__doc__}")
-            try:
-                ways.make_share()
-                figures[way] = getattr(ways, way)()
-            except (RuntimeError, OSError, ValueError, subprocess.SubprocessError) as error:
-                failures[way] = str(error)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    return figures, failures
+    return ways.measure(lambda folder: Volumes(build, image, uml_root, folder, rounds), Volumes, only,
+                        say)
 
 
 def table(figures, failures):
-    """Figures, and how many times the host's folder."""
-    titles = [getattr(Ways, way).__doc__ for way in WAYS]
-    lines = [["", "unit", *titles]]
-    for job, title, unit in JOBS:
-        line = [title, unit]
-        for way in WAYS:
-            figure, base = figures.get(way, {}).get(job), figures.get("host", {}).get(job)
-            ratio = f" (x{figure / base:.3f})" if figure and base and way != "host" else ""
-            line.append(f"{figure:.0f}{ratio}" if figure else "-")
-        lines.append(line)
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    text = "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip()
-                     for line in lines)
-    return text + "".join(f"\n{getattr(Ways, way).__doc__}: {why}" for way, why in failures.items())
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only")
-    arguments = parser.parse_args()
-    build = os.path.abspath(os.environ.get("BUILD", f"{HERE}/../../build"))
-    uml_root = f"{build}/bench/root.ext4"
-    print(table(*measure(build, f"{build}/debian.squashfs",
-                         uml_root if os.path.exists(uml_root) else None, arguments.rounds,
-                         arguments.only.split(",") if arguments.only else None,
-                         lambda text: print(text, file=sys.stderr, flush=True))))
-    return 0
+    return ways.table(Volumes, figures, failures)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ways.main(__doc__, Volumes, measure, "rounds", 3, int, "hostfs"))
