@@ -371,6 +371,9 @@ static void test_an_image_says_that_it_is_being_written(void **state)
     assert_false(disk_get_repair(disk).done);
     disk_close(disk);
     MAKE("cmp copy before");
+    MAKE("cp copy other && qemu-io -f qcow2 -c 'write -P 5 2M 4k' other >/dev/null 2>&1");
+    assert_int_equal(IS_MARKED("other"), 0); /* QEMU knows the mark, too */
+    assert_int_equal(image_check("other"), 0);
     disk = opened("copy", &writable);
     assert_true(disk_get_repair(disk).done);
     assert_int_equal(IS_MARKED("copy"), 0);
