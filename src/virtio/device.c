@@ -5,8 +5,8 @@
  * Runs on: the loop thread of the machine.   Spec: virtio 1.2, 2 and 3.
  *
  * Theory of operation: a kick serves its queue at once, for one turn of bounded work. What is left
- * gets its next turn through a timer that is due at once, so that a guest which fills a ring as
- * fast as it is emptied shares the loop with everybody else.
+ * gets its next turn at the end of the loop's, so that a guest which fills a ring as fast as it is
+ * emptied shares the loop with everybody else.
  */
 #include "virtio/device.h"
 
@@ -68,10 +68,9 @@ int virtio_device_init(struct virtio_device *dev, const struct virtio_device_cla
     if (rc < 0)
         return pv_error_set(err, -rc, "create device %s: %s", class->name, strerror(-rc));
 
-    dev->turn = pv_loop_add_timer(loop, on_turn, dev);
+    dev->turn = pv_loop_add_after(loop, on_turn, dev);
     if (!dev->turn)
-        return pv_error_set(err, errno, "create device %s: timer: %s", class->name,
-                            strerror(errno));
+        return pv_error_set(err, ENOMEM, "create device %s: out of memory", class->name);
     return 0;
 }
 
@@ -227,10 +226,9 @@ static bool is_serving(const struct virtio_device *dev, uint32_t queue)
 
 void virtio_device_again(struct virtio_device *dev, uint16_t queue)
 {
-    bool armed = dev->more && !dev->draining;
     dev->more |= 1u << queue;
-    if (!armed && !dev->draining)
-        pv_loop_arm(dev->turn, 1);
+    if (!dev->draining)
+        pv_loop_wake(dev->turn);
 }
 
 static void serve(struct virtio_device *dev, uint16_t queue)
@@ -294,7 +292,7 @@ void virtio_device_drained(struct virtio_device *dev)
 {
     dev->draining = false;
     if (dev->more) /* kicks that came meanwhile */
-        pv_loop_arm(dev->turn, 1);
+        pv_loop_wake(dev->turn);
     dev->guest->drained(dev->guest->transport);
 }
 

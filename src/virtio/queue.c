@@ -397,18 +397,21 @@ void virtio_queue_push(struct virtio_queue *q, uint16_t head, uint32_t len)
 
 bool virtio_queue_should_signal(struct virtio_queue *q)
 {
-    if (!q->enabled)
-        return false;
-    uint16_t old = q->signalled;
-    if (old == q->next_used)
-        return false;
-    q->signalled = q->next_used;
+    bool wants = virtio_queue_wants_signal(q);
+    if (q->enabled)
+        q->signalled = q->next_used;
+    return wants;
+}
 
+bool virtio_queue_wants_signal(const struct virtio_queue *q)
+{
+    if (!q->enabled || q->signalled == q->next_used)
+        return false;
     /* The guest asks for a signal, then looks at the used index; we write the used index, then
      * look whether we are asked. The full barrier keeps both from missing the other. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (q->event_idx)
-        return vring_need_event(used_event(q), q->next_used, old);
+        return vring_need_event(used_event(q), q->next_used, q->signalled);
     return !(le16toh(q->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
 }
 

@@ -82,6 +82,8 @@ void virtio_queue_unpop(struct virtio_queue *q, const struct virtio_chain *chain
 void virtio_queue_push(struct virtio_queue *q, uint16_t head, uint32_t len);
 /* Whether the guest wants to be told of the pushes since this was last asked. */
 bool virtio_queue_should_signal(struct virtio_queue *q);
+/* The same, for one that does not tell it now: the pushes stay untold. */
+bool virtio_queue_wants_signal(const struct virtio_queue *q);
 /* Whether pop would find something (or an error): for a device that cannot take it yet. */
 bool virtio_queue_has_available(const struct virtio_queue *q);
 

@@ -31,9 +31,11 @@
 #define TX 1
 #define FRAMES_PER_TURN 256u
 #define BYTES_PER_TURN (4u * 1024u * 1024u)
-/* Nobody waits for an acknowledgement to be taken, and its memory is found again with the next
- * frame: the guest is told of small frames a little later, which mostly is never. */
-#define SMALL_FRAME 256u
+/* That a frame was taken interests a guest that has no more room for others, in its queue or in the
+ * socket's accounts. Else it finds out with the next frame that it sends or gets: it is told a
+ * little later, which mostly is never. */
+#define TX_UNTOLD_BYTES (160u << 10)
+#define TX_UNTOLD_FRAMES 64u
 #define TX_SIGNAL_DELAY_NS 300000u
 #define HEADER_BYTES sizeof(struct virtio_net_hdr_v1)
 
@@ -74,7 +76,8 @@ struct card {
     bool rx_waiting;              /* the link has a frame for which the guest had no room */
     struct pv_loop_source *tx_timer;
     bool tx_told_later; /* the timer is armed */
-    bool tx_tell_now;   /* in this turn a large frame was taken, or one was refused */
+    uint64_t tx_untold_bytes;
+    unsigned tx_untold_frames;
     struct iovec iov[VIRTIO_QUEUE_SIZE_MAX];
     struct part parts[VIRTIO_QUEUE_SIZE_MAX];
     uint8_t whole[NET_FRAME_MAX], segment[NET_FRAME_MAX]; /* for what is done in software */
@@ -195,7 +198,8 @@ static int transmit(struct card *c)
             counters[COUNTER_TX_BYTES] += frame.bytes;
             bytes += frame.bytes;
         }
-        c->tx_tell_now |= frame.bytes > SMALL_FRAME;
+        c->tx_untold_bytes += chain.readable_bytes;
+        c->tx_untold_frames++;
         virtio_queue_push(c->base.queues[TX], chain.head, 0);
     }
     return 1;
@@ -404,11 +408,25 @@ static int receive(void *data, const struct net_frame *frame)
     return give(c, frame);
 }
 
+static void forget_untold(struct card *c)
+{
+    c->tx_untold_bytes = c->tx_untold_frames = 0;
+}
+
+/* The guest that takes frames looks after those that it sent, too. */
 static void on_after(void *data)
 {
     struct card *c = data;
-    if (is_serving(c))
-        virtio_device_signal(&c->base, RX);
+    if (!is_serving(c))
+        return;
+    virtio_device_signal(&c->base, RX);
+    forget_untold(c);
+}
+
+static void tell_sent(struct card *c)
+{
+    virtio_device_signal(&c->base, TX);
+    forget_untold(c);
 }
 
 static void on_tx_timer(void *data)
@@ -416,7 +434,7 @@ static void on_tx_timer(void *data)
     struct card *c = data;
     c->tx_told_later = false;
     if (is_serving(c))
-        virtio_device_signal(&c->base, TX);
+        tell_sent(c);
 }
 
 /* The guest has added buffers. */
@@ -436,11 +454,11 @@ static int process_queue(struct virtio_device *dev, uint16_t queue)
     struct card *c = card_of(dev);
     if (queue == RX)
         return refilled(c);
-    c->tx_tell_now = false;
     int rc = transmit(c);
-    if (c->tx_tell_now || rc != 0) {
-        virtio_device_signal(dev, TX);
-    } else if (!c->tx_told_later) {
+    if (rc != 0 || c->tx_untold_bytes >= TX_UNTOLD_BYTES ||
+        c->tx_untold_frames >= TX_UNTOLD_FRAMES) {
+        tell_sent(c);
+    } else if (!c->tx_told_later && virtio_queue_wants_signal(c->base.queues[TX])) {
         c->tx_told_later = true;
         pv_loop_arm(c->tx_timer, TX_SIGNAL_DELAY_NS);
     }
@@ -453,6 +471,7 @@ static void reset(struct virtio_device *dev)
     if (c->tx_timer)
         pv_loop_arm(c->tx_timer, 0);
     c->tx_told_later = false;
+    forget_untold(c);
     if (!c->rx_waiting)
         return;
     c->rx_waiting = false;
@@ -471,7 +490,7 @@ static void free_card(struct virtio_device *dev)
 }
 
 static const struct virtio_syscall syscalls[] = {
-    {"timerfd_settime", "net: tell the guest later of small frames"},
+    {"timerfd_settime", "net: tell the guest later of frames that it sent"},
     {NULL, NULL}, /* the link's backend has its own list */
 };
 

@@ -94,9 +94,9 @@ static int tear_down(void **state)
 
 /* -- from the guest -- */
 
-/* Sends header and frame, cut at `cut`. */
-static void transmit(struct fixture *f, const struct virtio_net_hdr_v1 *h, const void *frame,
-                     size_t len, size_t cut)
+/* Header and frame into the ring, cut at `cut`. */
+static void add(struct fixture *f, const struct virtio_net_hdr_v1 *h, const void *frame, size_t len,
+                size_t cut)
 {
     gpa_t at = fake_driver_alloc(f->d, HDR + len);
     uint8_t *bytes = fake_driver_at(f->d, at, HDR + len);
@@ -105,6 +105,12 @@ static void transmit(struct fixture *f, const struct virtio_net_hdr_v1 *h, const
     struct fake_desc d[2] = {{at, (uint32_t)cut, 0, 0},
                              {{at.addr + cut}, (uint32_t)(HDR + len - cut), 0, 0}};
     fake_ring_add(&f->d->rings[TX], d, cut < HDR + len ? 2 : 1);
+}
+
+static void transmit(struct fixture *f, const struct virtio_net_hdr_v1 *h, const void *frame,
+                     size_t len, size_t cut)
+{
+    add(f, h, frame, len, cut);
     fake_driver_kick(f->d, TX);
 }
 
@@ -200,6 +206,39 @@ static void test_a_busy_link_leaves_frames_in_the_ring(void **state)
         fake_driver_wait_used(f->d, TX);
     assert_int_equal(f->sent, 3);
     assert_int_equal(fake_driver_counter(f->d, "chains"), 3);
+}
+
+/* Sends a frame; the loop does not turn. */
+static void transmit_at_once(struct fixture *f, const void *frame, size_t len)
+{
+    const struct virtio_net_hdr_v1 h = {0};
+    add(f, &h, frame, len, HDR);
+    virtio_device_kick(f->dev, TX);
+}
+
+/* At once when the guest may wait for room, else a little later. */
+static void test_when_the_guest_is_told_of_what_it_sent(void **state)
+{
+    struct fixture *f = *state;
+    static uint8_t frame[60000];
+    struct fake_used used;
+    for (unsigned told = 0; told < 3; told++)
+        for (unsigned i = 0; i < 3; i++) { /* much */
+            assert_int_equal(fake_driver_counter(f->d, "signals"), told);
+            transmit_at_once(f, frame, sizeof(frame));
+            assert_true(fake_driver_get_used(f->d, TX, &used));
+        }
+    for (unsigned i = 0; i < 64; i++) { /* many */
+        assert_int_equal(fake_driver_counter(f->d, "signals"), 3);
+        transmit_at_once(f, frame, 60);
+    }
+    assert_int_equal(fake_driver_counter(f->d, "signals"), 4);
+    while (fake_driver_get_used(f->d, TX, &used))
+        ;
+    transmit_at_once(f, frame, 60);
+    assert_int_equal(fake_driver_counter(f->d, "signals"), 4);
+    fake_driver_turn(f->d); /* for longer than the card waits */
+    assert_int_equal(fake_driver_counter(f->d, "signals"), 5);
 }
 
 static void test_what_was_not_negotiated_is_refused(void **state)
@@ -412,6 +451,7 @@ int main(void)
         BOTH(test_offload_headers_reach_the_link),
         BOTH(test_lies_cost_only_the_frame),
         BOTH(test_a_busy_link_leaves_frames_in_the_ring),
+        BOTH(test_when_the_guest_is_told_of_what_it_sent),
         SIMPLE(test_what_was_not_negotiated_is_refused),
         BOTH(test_a_frame_fills_as_many_buffers_as_it_needs),
         DIRECT(test_a_header_that_is_cut_into_bytes),
