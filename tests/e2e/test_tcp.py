@@ -197,6 +197,33 @@ threading.Event().wait(0.5)
             self.wait_for('the reset', lambda: len(seen) == 2)
         self.assertEqual(seen, [b'hi', 'reset'])
 
+    def test_a_revoked_grant_resets_both_ends(self):
+        seen = []
+
+        def serve(connection):
+            try:
+                while seen.append(connection.recv(10)) is None and seen[-1]:
+                    pass
+            except ConnectionResetError:
+                seen.append('reset')
+
+        with TcpServer(OUTSIDE4, serve) as server:
+            grant = f'tcp:{OUTSIDE4}:{server.port}'
+            self.start('/usr/bin/python3', '-c', STREAM + '''
+s = connect(*sys.argv[1:3])
+s.sendall(b'hi')
+try:
+    s.recv(10)
+except ConnectionResetError:
+    print('reset', flush=True)
+threading.Event().wait(1000)
+''', OUTSIDE4, str(server.port), flags=['--grant', grant])
+            self.wait_for('the connection', lambda: seen)
+            self.pv('update', '--revoke', grant, 'box', rc=0)
+            self.wait_for('its end', lambda: len(seen) == 2)
+            self.wait_output('box', 'reset')
+        self.assertEqual(seen, [b'hi', 'reset'])
+
     def test_a_reset_from_outside_is_seen_by_the_guest(self):
         def serve(connection):
             connection.sendall(b'last words')
