@@ -307,6 +307,7 @@ static int send_by_ring(struct switch_line *line, const struct net_frame *frame,
     if (rc > 0)
         give_sign(line, SIGN_BELL);
     s->counters[SWITCH_SENT]++;
+    line->deaf = line->deaf && !switch_ring_has_room(line->ring);
     line->was_used = true;
     if (!s->idle_runs)
         pv_loop_arm(s->idle, IDLE_NS);

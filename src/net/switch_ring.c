@@ -200,6 +200,9 @@ int switch_ring_send(struct switch_ring *ring, const struct net_frame *frame)
 
 bool switch_ring_has_room(struct switch_ring *ring)
 {
+    if (look_taken(ring) && room(ring) >= SWITCH_RING_BYTES / 2)
+        return true;
+    wish(&ring->out->sender_waits); /* a bell may have come of an older count of what was sent */
     return look_taken(ring) && room(ring) >= SWITCH_RING_BYTES / 2;
 }
 

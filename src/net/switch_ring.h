@@ -56,7 +56,7 @@ void switch_ring_free(struct switch_ring *ring); /* accepts NULL */
 /* Writes a frame of at most NET_FRAME_MAX bytes. 0; 1: the same, and the other end wants a bell.
  * -EAGAIN: there is no room, the other end has been asked for a bell. -EBADMSG: it lies. */
 int switch_ring_send(struct switch_ring *ring, const struct net_frame *frame);
-/* Whether half of the ring is free. */
+/* Whether half of the ring is free; else the other end has been asked for a bell. */
 bool switch_ring_has_room(struct switch_ring *ring);
 /* Gives the pages of what was sent back to the host, when all of it has been taken; both ends go on
  * as before. True: there are none now. */

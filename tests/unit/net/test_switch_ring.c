@@ -166,6 +166,29 @@ static void test_full(void **state)
     assert_true(send_bytes(f->maker, frame, sizeof(frame)) >= 0);
 }
 
+/* The bell of one that did not see yet how much there is: another one follows. */
+static void test_a_bell_too_early(void **state)
+{
+    static uint8_t frame[60000];
+    struct fixture *f = *state;
+    for (int i = 0; i < 3; i++)
+        send_bytes(f->maker, frame, sizeof(frame));
+    assert_int_equal(switch_ring_peek(f->other, false, &f->f), 1);
+    while (send_bytes(f->maker, frame, sizeof(frame)) >= 0)
+        ;
+    assert_true(switch_ring_release(f->other)); /* two are left, as it knows */
+    assert_false(switch_ring_has_room(f->maker));
+    unsigned bells = 0;
+    while (!bells && switch_ring_peek(f->other, false, &f->f) == 1)
+        bells += switch_ring_release(f->other);
+    assert_int_equal(bells, 1);
+    while (!switch_ring_has_room(f->maker)) {
+        assert_int_equal(switch_ring_peek(f->other, false, &f->f), 1);
+        bells += switch_ring_release(f->other);
+    }
+    assert_true(bells >= 2);
+}
+
 static void test_pages_go_back(void **state)
 {
     static uint8_t frame[60000];
@@ -319,6 +342,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_pieces, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_bells, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_full, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_bell_too_early, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_pages_go_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_no_ring, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_taken_is_a_lie, set_up, tear_down),
