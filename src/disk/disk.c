@@ -13,6 +13,7 @@
  */
 #include "disk/disk.h"
 
+#include "base/iov.h"
 #include "disk/disk_internal.h"
 
 #include <errno.h>
@@ -311,7 +312,7 @@ static bool transfer_part_now(struct disk *disk, const struct disk_extent *e,
                               const struct disk_request *r, uint64_t done)
 {
     struct iovec piece[IOV_MAX];
-    unsigned num = disk_iov_slice(r->iov, r->num_iov, done, e->bytes, piece);
+    unsigned num = pv_iov_slice(r->iov, r->num_iov, done, e->bytes, piece, IOV_MAX, NULL);
     return transfer_now(disk, e, piece, num, r->op == DISK_READ);
 }
 

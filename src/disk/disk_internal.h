@@ -93,10 +93,6 @@ int disk_transfer(int fd, bool write, const struct iovec *iov, unsigned num_iov,
                   uint64_t bytes);
 int disk_read_bytes(int fd, void *buf, size_t len, uint64_t offset);
 int disk_write_bytes(int fd, const void *buf, size_t len, uint64_t offset);
-/* Writes into out, which has room for num entries, what `bytes` bytes from `skip` on are made of:
- * how many entries. */
-unsigned disk_iov_slice(const struct iovec *iov, unsigned num, uint64_t skip, uint64_t bytes,
-                        struct iovec *out);
 void disk_iov_zero(const struct iovec *iov, unsigned num);
 
 /* uring.c: the host's io_uring. Home of liburing. */

@@ -6,6 +6,8 @@
  */
 #include "disk/qcow2_internal.h"
 
+#include "base/iov.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
@@ -20,11 +22,11 @@ static int read_file(const struct disk_image *file, const struct iovec *iov, uns
     uint64_t there = offset >= (uint64_t)size ? 0 : PV_MIN(bytes, (uint64_t)size - offset);
     struct iovec piece[IOV_MAX];
     if (there < bytes)
-        disk_iov_zero(piece, disk_iov_slice(iov, num, there, bytes - there, piece));
+        disk_iov_zero(piece, pv_iov_slice(iov, num, there, bytes - there, piece, IOV_MAX, NULL));
     if (there == 0)
         return 0;
-    return disk_transfer(file->fd, false, piece, disk_iov_slice(iov, num, 0, there, piece), offset,
-                         there);
+    return disk_transfer(file->fd, false, piece,
+                         pv_iov_slice(iov, num, 0, there, piece, IOV_MAX, NULL), offset, there);
 }
 
 int qcow2_read_below(struct qcow2 *q, const struct iovec *iov, unsigned num, uint64_t offset,
@@ -34,11 +36,11 @@ int qcow2_read_below(struct qcow2 *q, const struct iovec *iov, unsigned num, uin
     uint64_t there = !below || offset >= below->bytes ? 0 : PV_MIN(bytes, below->bytes - offset);
     struct iovec piece[IOV_MAX];
     if (there < bytes)
-        disk_iov_zero(piece, disk_iov_slice(iov, num, there, bytes - there, piece));
+        disk_iov_zero(piece, pv_iov_slice(iov, num, there, bytes - there, piece, IOV_MAX, NULL));
     if (there == 0)
         return 0;
-    return below->format->read(below, piece, disk_iov_slice(iov, num, 0, there, piece), offset,
-                               there);
+    return below->format->read(below, piece, pv_iov_slice(iov, num, 0, there, piece, IOV_MAX, NULL),
+                               offset, there);
 }
 
 /* Finds the next run, and says that a transfer is under way. */
@@ -82,7 +84,7 @@ int qcow2_read(struct disk_image *image, const struct iovec *iov, unsigned num_i
         rc = begin_run(q, offset + done, bytes - done, &run, &ticket);
         if (rc < 0)
             return rc;
-        unsigned num = disk_iov_slice(iov, num_iov, done, run.bytes, piece);
+        unsigned num = pv_iov_slice(iov, num_iov, done, run.bytes, piece, IOV_MAX, NULL);
         rc = read_run(q, &run, piece, num, offset + done);
         qcow2_ticket_return(q, ticket);
         done += run.bytes;

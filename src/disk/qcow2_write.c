@@ -6,6 +6,8 @@
  */
 #include "disk/qcow2_internal.h"
 
+#include "base/iov.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
@@ -228,7 +230,7 @@ int qcow2_write(struct disk_image *image, const struct iovec *iov, unsigned num_
         pthread_mutex_unlock(&q->lock);
         if (rc < 0)
             return rc;
-        unsigned num = disk_iov_slice(iov, num_iov, done, s.bytes, piece);
+        unsigned num = pv_iov_slice(iov, num_iov, done, s.bytes, piece, IOV_MAX, NULL);
         if (s.in_place) {
             rc = disk_transfer(image->fd, true, piece, num, s.host, s.bytes);
             qcow2_ticket_return(q, s.ticket);

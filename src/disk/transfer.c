@@ -73,23 +73,6 @@ int disk_write_bytes(int fd, const void *buf, size_t len, uint64_t offset)
     return disk_transfer(fd, true, &iov, 1, offset, len);
 }
 
-unsigned disk_iov_slice(const struct iovec *iov, unsigned num, uint64_t skip, uint64_t bytes,
-                        struct iovec *out)
-{
-    unsigned used = 0;
-    for (unsigned i = 0; i < num && bytes > 0; i++) {
-        if (skip >= iov[i].iov_len) {
-            skip -= iov[i].iov_len;
-            continue;
-        }
-        size_t n = (size_t)PV_MIN((uint64_t)iov[i].iov_len - skip, bytes);
-        out[used++] = (struct iovec){(uint8_t *)iov[i].iov_base + skip, n};
-        bytes -= n;
-        skip = 0;
-    }
-    return used;
-}
-
 void disk_iov_zero(const struct iovec *iov, unsigned num)
 {
     for (unsigned i = 0; i < num; i++)

@@ -83,23 +83,6 @@ size_t fs_iov_write(const struct iovec *iov, unsigned num, uint64_t offset, cons
     return copy(iov, num, offset, NULL, buf, len);
 }
 
-unsigned fs_iov_slice(const struct iovec *iov, unsigned num, uint64_t offset, uint64_t bytes,
-                      struct iovec *out, unsigned max)
-{
-    unsigned used = 0;
-    for (unsigned i = 0; i < num && bytes > 0 && used < max; i++) {
-        if (offset >= iov[i].iov_len) {
-            offset -= iov[i].iov_len;
-            continue;
-        }
-        size_t n = (size_t)PV_MIN((uint64_t)iov[i].iov_len - offset, bytes);
-        out[used++] = (struct iovec){(uint8_t *)iov[i].iov_base + offset, n};
-        bytes -= n;
-        offset = 0;
-    }
-    return used;
-}
-
 uint64_t fs_call_room(const struct fs_call *c)
 {
     uint64_t room = fs_iov_bytes(c->request->out, c->request->num_out);

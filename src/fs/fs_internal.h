@@ -148,9 +148,6 @@ uint64_t fs_iov_bytes(const struct iovec *iov, unsigned num);
 size_t fs_iov_read(const struct iovec *iov, unsigned num, uint64_t offset, void *buf, size_t len);
 size_t fs_iov_write(const struct iovec *iov, unsigned num, uint64_t offset, const void *buf,
                     size_t len);
-/* The iovecs of `bytes` bytes from offset on, at most max of them: how many. */
-unsigned fs_iov_slice(const struct iovec *iov, unsigned num, uint64_t offset, uint64_t bytes,
-                      struct iovec *out, unsigned max);
 
 /* -- mounts.c -- */
 /* Whether a file system (f_type of statfs) asks nobody but this host. */

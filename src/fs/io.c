@@ -5,6 +5,8 @@
  */
 #include "fs/fs_internal.h"
 
+#include "base/iov.h"
+
 #include <errno.h>
 #include <linux/falloc.h>
 #include <stdlib.h>
@@ -128,8 +130,8 @@ int fs_read(struct fs_call *c)
         return -EBADF;
     uint64_t room = PV_MIN(fs_call_room(c), (uint64_t)FS_WRITE_MAX);
     uint64_t want = PV_MIN((uint64_t)in->size, room);
-    unsigned num = fs_iov_slice(c->request->out, c->request->num_out,
-                                sizeof(struct fuse_out_header), want, iov, IOV_LIMIT);
+    unsigned num = pv_iov_slice(c->request->out, c->request->num_out,
+                                sizeof(struct fuse_out_header), want, iov, IOV_LIMIT, NULL);
     ssize_t n;
     if (c->nowait) {
         n = read_now(h->fd, iov, num, in->offset, want);
@@ -150,7 +152,7 @@ static ssize_t write_all(struct fs_call *c, struct fs_handle *h, const struct fu
     struct iovec iov[IOV_LIMIT];
     const struct fs_request *r = c->request;
     uint64_t start = sizeof(struct fuse_in_header) + sizeof(*in);
-    unsigned num = fs_iov_slice(r->in, r->num_in, start, in->size, iov, IOV_LIMIT);
+    unsigned num = pv_iov_slice(r->in, r->num_in, start, in->size, iov, IOV_LIMIT, NULL);
     if (fs_iov_bytes(iov, num) != in->size) {
         c->malformed = true; /* it announced more than it sent */
         return -EINVAL;

@@ -7,6 +7,8 @@
  */
 #include "virtio/device/blk_internal.h"
 
+#include "base/iov.h"
+
 #include <endian.h>
 #include <string.h>
 
@@ -23,25 +25,6 @@ uint8_t *virtio_blk_status_of(const struct virtio_chain *chain)
 {
     const struct iovec *last = &chain->writable[chain->num_writable - 1];
     return (uint8_t *)last->iov_base + last->iov_len - 1;
-}
-
-/* Copies the iovecs of `bytes` bytes from `offset` on: how many. They fit: a chain has at most
- * BLK_QUEUE_SIZE_MAX. */
-static unsigned slice(const struct iovec *iov, unsigned num, uint64_t offset, uint64_t bytes,
-                      struct iovec *out)
-{
-    unsigned used = 0;
-    for (unsigned i = 0; i < num && bytes > 0; i++) {
-        if (offset >= iov[i].iov_len) {
-            offset -= iov[i].iov_len;
-            continue;
-        }
-        size_t n = (size_t)PV_MIN((uint64_t)iov[i].iov_len - offset, bytes);
-        out[used++] = (struct iovec){(uint8_t *)iov[i].iov_base + offset, n};
-        bytes -= n;
-        offset = 0;
-    }
-    return used;
 }
 
 static bool in_range(const struct blk *b, uint64_t sector, uint64_t sectors)
@@ -70,8 +53,10 @@ static enum blk_parsed parse_transfer(struct blk *b, const struct parse *p, stru
     r->disk.offset = p->sector * DISK_SECTOR_BYTES;
     r->disk.bytes = bytes;
     r->disk.iov = r->iov;
-    r->disk.num_iov = is_read ? slice(c->writable, c->num_writable, 0, bytes, r->iov)
-                              : slice(c->readable, c->num_readable, HEADER_BYTES, bytes, r->iov);
+    r->disk.num_iov = is_read ? pv_iov_slice(c->writable, c->num_writable, 0, bytes, r->iov,
+                                             PV_ARRAY_SIZE(r->iov), NULL)
+                              : pv_iov_slice(c->readable, c->num_readable, HEADER_BYTES, bytes,
+                                             r->iov, PV_ARRAY_SIZE(r->iov), NULL);
     r->bytes = is_read ? bytes : 0;
     r->write_through = !is_read && is_write_through(b);
     return BLK_PARSED_DISK;

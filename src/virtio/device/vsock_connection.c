@@ -20,6 +20,7 @@
 #include "virtio/device/vsock_internal.h"
 
 #include "base/clock.h"
+#include "base/iov.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -229,34 +230,14 @@ static uint32_t give_control(struct vsock_connection *c, const struct virtio_cha
     return (uint32_t)virtio_chain_write(chain, 0, &h, sizeof(h));
 }
 
-/* Picks iovecs for len bytes from offset on; returns how many, *len is what they hold. */
-static unsigned slice(const struct iovec *iov, unsigned num, uint64_t offset, struct iovec *out,
-                      size_t *len)
-{
-    unsigned used = 0;
-    size_t want = *len, have = 0;
-    for (unsigned i = 0; i < num && used < IOVECS_MAX && have < want; i++) {
-        if (offset >= iov[i].iov_len) {
-            offset -= iov[i].iov_len;
-            continue;
-        }
-        size_t n = PV_MIN(iov[i].iov_len - (size_t)offset, want - have);
-        out[used++] = (struct iovec){(uint8_t *)iov[i].iov_base + offset, n};
-        have += n;
-        offset = 0;
-    }
-    *len = have;
-    return used;
-}
-
 /* Reads from the socket into the guest's buffer behind the header: bytes read, 0 when there is
  * nothing now. */
 static uint32_t give_data(struct vsock_connection *c, const struct virtio_chain *chain)
 {
-    size_t len = PV_MIN(credit(c), PACKET_BYTES_MAX);
     struct iovec iov[IOVECS_MAX];
     struct msghdr m = {.msg_iov = iov};
-    m.msg_iovlen = slice(chain->writable, chain->num_writable, HEADER_BYTES, iov, &len);
+    m.msg_iovlen = pv_iov_slice(chain->writable, chain->num_writable, HEADER_BYTES,
+                                PV_MIN(credit(c), PACKET_BYTES_MAX), iov, IOVECS_MAX, NULL);
 
     ssize_t n;
     do
@@ -409,7 +390,8 @@ static size_t send_payload(struct vsock_connection *c, const struct virtio_chain
 {
     struct iovec iov[IOVECS_MAX];
     struct msghdr m = {.msg_iov = iov};
-    m.msg_iovlen = slice(chain->readable, chain->num_readable, HEADER_BYTES, iov, &len);
+    m.msg_iovlen = pv_iov_slice(chain->readable, chain->num_readable, HEADER_BYTES, len, iov,
+                                IOVECS_MAX, NULL);
     ssize_t n;
     do
         n = sendmsg(c->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
