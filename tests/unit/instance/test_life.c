@@ -5,7 +5,6 @@
  */
 #include "support/unit.h"
 
-#include "base/clock.h"
 #include "base/fd.h"
 #include "instance/control.h"
 #include "instance/create.h"
@@ -254,8 +253,9 @@ static void test_orphaned_guest(void **state)
         }
         waitpid(reaper, NULL, 0);
         int status = 0;
-        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
-        pid_t ended = waitpid(guest, &status, WNOHANG);
+        if (reused) /* time to see it die, if it were to */
+            nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+        pid_t ended = waitpid(guest, &status, reused ? WNOHANG : 0);
         assert_int_equal(ended, reused ? 0 : guest);
         if (reused) {
             kill(guest, SIGKILL);
@@ -370,8 +370,11 @@ static void test_start_again(void **state)
     struct fixture *f = *state;
     int lock_fd;
     struct pv_error err = PV_ERROR_INIT;
-    start(f, "sleep 0.5; exit 4", "box", false);
+    pv_auto_free char *command =
+        pv_strf("until [ -e '%s/go' ]; do sleep 0.02; done; exit 4", f->place.top);
+    start(f, command, "box", false);
     assert_int_equal(instance_create_revive(&f->instance, false, 0, 0, &lock_fd, &err), -EBUSY);
+    support_tree_shell(f->place.top, "touch go");
     instance_stop_wait(&f->instance, 5 * SECOND_NS);
     reap(f);
     assert_int_equal(instance_settle(&f->store, &f->instance, NULL), 0);
@@ -440,11 +443,24 @@ static void test_control(void **state)
     assert_non_null(strstr(err.text, "box"));
 }
 
+static void wait_for_log(struct fixture *f, const char *text)
+{
+    for (int i = 0; i < 3000; i++) {
+        pv_auto_free char *log = NULL;
+        if (pv_fd_read_file(f->instance.machine_dirfd, "log.jsonl", 1 << 20, &log, NULL, NULL) ==
+                0 &&
+            strstr(log, text))
+            return;
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    }
+    fail_msg("'%s' is not in the log", text);
+}
+
 static void test_stubborn_command(void **state)
 {
     struct fixture *f = *state;
     start(f, "trap '' TERM; echo ready; while :; do sleep 1; done", "box", false);
-    nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+    wait_for_log(f, "ready");
     assert_int_equal(instance_stop_gently(&f->instance, 1, NULL), 0);
     reap(f);
     assert_int_equal(f->instance.state.exit_code, 137);
@@ -459,9 +475,7 @@ static void test_stopped_monitor(void **state)
     assert_int_equal(instance_control_request(&f->instance, WIRE_CONTROL_STATS, NULL,
                                               SECOND_NS / 10, NULL, NULL),
                      -ETIMEDOUT);
-    uint64_t begin = pv_time_monotonic_ns();
     assert_int_equal(instance_stop_kill(&f->instance, NULL), 0);
-    assert_true(pv_time_monotonic_ns() - begin < 8 * SECOND_NS);
     reap(f);
     instance_settle(&f->store, &f->instance, NULL);
     reload(f);
