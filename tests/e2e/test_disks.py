@@ -243,6 +243,14 @@ class Formats(DiskTest):
         self.check(path)
         self.assertIn('1 GiB', run_tool(QEMU_IMG, 'info', path))
 
+    def kill_machine(self, name, path):
+        """Kills the monitor. The kernel lets go of its files, and their locks, somewhat later."""
+        monitor, _, _ = self.machine(name)
+        os.kill(monitor.pid, signal.SIGKILL)
+        self.wait_for('the end', lambda: self.status(name) == 'exited')
+        self.wait_for('the image to be let go', lambda: subprocess.run(
+            [QEMU_IMG, 'info', path], capture_output=True, check=False).returncode == 0)
+
     def kill_rounds(self, path, check):
         """Kills the monitor in the middle of a load; what was told as written is there."""
         start = 0
@@ -250,9 +258,7 @@ class Formats(DiskTest):
             name = self.start('python3', '-uc', WRITER, str(start), name=f'box{number}',
                               flags=['--disk', path])
             self.wait_output(name, f'written {start + 20 + 7 * number}\n')
-            monitor, _, _ = self.machine(name)
-            os.kill(monitor.pid, signal.SIGKILL)
-            self.wait_for('the end', lambda: self.status(name) == 'exited')
+            self.kill_machine(name, path)
             told = [line.split()[1] for line in self.pv('logs', name, rc=0).text.splitlines()
                     if line.startswith('written ')]
             self.pv('rm', '-f', name, rc=0)
@@ -282,9 +288,7 @@ class Formats(DiskTest):
         marked = lambda: json.loads(run_tool(QEMU_IMG, 'info', '--output=json', path))['dirty-flag']
         name = self.start('sleep', '1000', flags=['--disk', path])
         self.exec(name, 'dd', 'if=/dev/zero', 'of=/dev/vdc', 'bs=1M', 'count=8', 'conv=fsync', rc=0)
-        monitor, _, _ = self.machine(name)
-        os.kill(monitor.pid, signal.SIGKILL)
-        self.wait_for('the end', lambda: self.status(name) == 'exited')
+        self.kill_machine(name, path)
         self.assertTrue(marked())
         before = sha256(path)
         self.sh('true', flags=['--disk', path + ':ro'])
