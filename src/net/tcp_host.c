@@ -228,7 +228,7 @@ void tcp_host_flush(struct tcp_conn *c)
 
 /* -- from the host -- */
 
-/* 1: go on; 0: there is no more, for now or for ever. */
+/* 1: go on; 0: there is no more, yet or at all. */
 static int read_some(struct tcp_conn *c)
 {
     struct iovec pieces[2];
