@@ -234,13 +234,14 @@ static int write_cut(struct qcow2 *q, const struct cut *cut)
     return synced ? 0 : sync_file(q);
 }
 
-/* The image says that it is being written before the first refcount changes: whoever opens it after
- * a kill then knows that clusters may be counted that nobody refers to. Locked. */
+/* The image says that it is being written before the first refcount changes or the first reference
+ * goes: whoever opens it after a kill then knows that clusters may be counted that nobody refers
+ * to. Locked. */
 static int mark(struct qcow2 *q, bool *ret_wrote)
 {
     bool wanted = q->version >= 3 && q->file_end >> q->cluster_bits <= QCOW2_REPAIR_CLUSTERS_MAX;
     bool is = q->incompatible & QCOW2_DIRTY;
-    if (wanted == is || q->blocks.num_dirty == 0)
+    if (wanted == is || (q->blocks.num_dirty == 0 && q->drops.num == 0))
         return 0;
     int rc = qcow2_header_write_features(q, q->incompatible ^ QCOW2_DIRTY);
     *ret_wrote = rc == 0;

@@ -19,9 +19,10 @@
  * the cluster, so no old table on the medium ever points to new content. The price is two syncs
  * instead of one for a flush after an allocation.
  *
- * From the first change of a refcount until it is closed, an image of version 3 has the mark of
- * lazy refcounts (QCOW2_DIRTY), though ours are never lazy: whoever opens it after a kill, we or
- * QEMU, frees what leaked. Version 2 has no marks: there, leaks are looked for at each opening.
+ * From the first change of a refcount, or the first reference that goes, an image of version 3 has
+ * the mark of lazy refcounts (QCOW2_DIRTY), though ours are never lazy: whoever opens it after a
+ * kill, we or QEMU, frees what leaked. Version 2 has no marks: there, leaks are looked for at each
+ * opening.
  *
  * Data transfers run outside of the lock, and a cluster must not get another owner while one is
  * under way. So each takes a ticket of the current epoch, and a checkpoint that gives clusters back

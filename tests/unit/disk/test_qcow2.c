@@ -357,7 +357,12 @@ static void test_an_image_says_that_it_is_being_written(void **state)
     assert_int_equal(write_byte(disk, 0, 3), 0);
     FLUSH(disk);
     assert_int_equal(IS_MARKED("i"), 0);
+    MAKE("cp i whole");
+    assert_int_equal(image_request(disk, DISK_DISCARD, 1 << 20, NULL, 65536), 0);
+    FLUSH(disk); /* the reference is gone, the count not yet */
+    assert_int_equal(IS_MARKED("i"), 1);
     disk_close(disk);
+    MAKE("mv whole i");
 
     /* A copy of it, and what stands below, is taken as it is unless it is to be written. */
     assert_int_equal(image_check("copy"), 0);
