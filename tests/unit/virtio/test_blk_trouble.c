@@ -15,8 +15,10 @@ static char small_fs[] = "/tmp/pv-small-XXXXXX";
 
 static void test_a_full_host_fails_the_write_and_keeps_the_rest(void **state)
 {
-    if (!have_small_fs)
+    if (!have_small_fs) {
+        printf("mounting a small tmpfs needs root\n");
         skip();
+    }
     char path[64];
     snprintf(path, sizeof(path), "%s/disk", small_fs);
     set_up_at(state, FAKE_VHOST_USER, path, 16 << 20, false);
