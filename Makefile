@@ -36,6 +36,7 @@ test: all image
 bench: all image
 	@tests/bench/run
 	@tests/bench/network
+	@tests/bench/programs
 
 # The guest kernel is no target of Meson; it belongs beside the monitor and the initramfs.
 install: all

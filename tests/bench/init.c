@@ -5,7 +5,9 @@
  *
  * As PID 1:  init ... run COMMAND ARGS...   prints "pid1", runs the command, prints "exit CODE" and
  *                                           ends the machine. What stands before "run" are words of
- *                                           the kernel's command line.
+ *                                           the kernel's command line. A '@' in front of a word
+ *                                           is not part of it: it keeps User Mode Linux from
+ *                                           taking, say, "condition" for its option "con".
  * As command: init hello                    prints "main"
  *             init sleep                    prints "main" and waits to be killed
  */
@@ -66,6 +68,8 @@ int main(int argc, char **argv)
     open_console();
     say("pid1\n");
 
+    for (char **word = command + 1; *word; word++)
+        *word += **word == '@';
     char line[32];
     snprintf(line, sizeof(line), "exit %d\n", run(command + 1));
     say(line);

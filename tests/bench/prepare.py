@@ -6,16 +6,18 @@ import os
 import shutil
 import subprocess
 
-PROGRAMS = ["micro", "init"]
 LIBRARIES = ["/bin/true", "/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6"]
 
 
 class Files:
-    def __init__(self, build, image, kernel):
+    programs = ["micro", "threads", "init"]  # stand in the root as /bench/NAME
+    forms = ["squashfs", "root", "ext4", "initramfs"]
+
+    def __init__(self, build, image, kernel, folder=None):
         self.build = os.path.abspath(build)
         self.image = os.path.realpath(image)
         self.kernel = kernel or None
-        self.folder = f"{self.build}/bench"
+        self.folder = folder or f"{self.build}/bench"
         self.root = f"{self.folder}/root"
         self.squashfs = f"{self.folder}/root.squashfs"
         self.ext4 = f"{self.folder}/root.ext4"
@@ -25,59 +27,61 @@ class Files:
     def program(self, name):
         return f"{self.build}/tests/bench/bench-{name}"
 
-    def make(self):
-        """All forms, unless they are there and of the same image and programs."""
+    def make(self, forms=None):
+        """These forms, all that a peer takes by default, unless they are there and of the same image
+        and programs."""
         os.makedirs(self.folder, exist_ok=True)
         key, key_file = self.key(), f"{self.folder}/key"
         if not (os.path.exists(key_file) and open(key_file).read() == key):
-            if os.path.exists(key_file):
-                os.unlink(key_file)
-            self.make_root()
-            self.make_ext4()
-            self.make_initramfs()
+            quiet(["rm", "-rf", key_file, *(getattr(self, form) for form in self.forms)])
             with open(key_file, "w") as file:
                 file.write(key)
-        self.make_libexec()
+        for form in forms or self.forms:
+            path = getattr(self, form)
+            if not os.path.exists(path):
+                quiet(["rm", "-rf", path + ".new"])
+                getattr(self, "make_" + form)(path + ".new")
+                os.rename(path + ".new", path)
+        if not forms:
+            self.make_libexec()
 
     def key(self):
         stat = os.stat(self.image)
         text = f"{self.image} {stat.st_size} {stat.st_mtime_ns}"
-        for name in PROGRAMS:
+        for name in self.programs:
             with open(self.program(name), "rb") as file:
                 text += " " + hashlib.sha256(file.read()).hexdigest()
         return text
 
-    def make_root(self):
+    def make_squashfs(self, path):
         programs = f"{self.folder}/bench"
-        os.makedirs(programs, exist_ok=True)
-        for name in PROGRAMS:
+        quiet(["rm", "-rf", programs])
+        os.makedirs(programs)
+        for name in self.programs:
             shutil.copy(self.program(name), f"{programs}/{name}")
-        shutil.copyfile(self.image, self.squashfs)
-        quiet(["mksquashfs", programs, self.squashfs, "-keep-as-directory", "-all-root",
-               "-no-progress"], cwd=self.folder)
-        if os.path.exists(self.root):
-            quiet(["rm", "-rf", self.root])
-        # Without root, device nodes and owners are not kept; no measurement needs them.
-        quiet(["unsquashfs", "-q", "-n", "-no-exit-code", "-d", self.root, self.squashfs])
+        shutil.copyfile(self.image, path)
+        quiet(["mksquashfs", programs, path, "-keep-as-directory", "-all-root", "-no-progress"],
+              cwd=self.folder)
 
-    def make_ext4(self):
+    def make_root(self, path):
+        # Without root, device nodes and owners are not kept; no measurement needs them.
+        quiet(["unsquashfs", "-q", "-n", "-no-exit-code", "-d", path, self.squashfs])
+
+    def make_ext4(self, path):
         used = int(subprocess.run(["du", "-sk", self.root], check=True, capture_output=True,
                                   text=True).stdout.split()[0])
-        if os.path.exists(self.ext4):
-            os.unlink(self.ext4)
-        quiet(["mke2fs", "-q", "-t", "ext4", "-d", self.root, self.ext4,
-               f"{used * 3 // 2 // 1024 + 64}M"])
+        quiet(["mke2fs", "-q", "-t", "ext4", "-d", self.root, path, f"{used * 3 // 2 // 1024 + 64}M"])
 
-    def make_initramfs(self):
-        with open(self.initramfs, "wb") as file:
+    def make_initramfs(self, path):
+        with open(path, "wb") as file:
             archive = Cpio(file)
             for folder in ("dev", "bench", "bin", "lib", "lib/x86_64-linux-gnu", "lib64"):
                 archive.add(folder, 0o40755)
             archive.add("dev/console", 0o20600, device=(5, 1))
-            for name in PROGRAMS:
+            for name in ("micro", "init"):
                 archive.add(f"bench/{name}", 0o100755, self.program(name))
-            for path in LIBRARIES:
-                archive.add(path[1:], 0o100755, self.inside(path))
+            for library in LIBRARIES:
+                archive.add(library[1:], 0o100755, self.inside(library))
             archive.add("TRAILER!!!", 0)
 
     def inside(self, path):

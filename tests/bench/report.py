@@ -16,6 +16,7 @@ ROWS = [
     ("pipe", "pipe, round trip", "us", 1000, "native"),
     ("compute", "computing, 1000 steps", "us", 1000, "native"),
 ]
+MICRO = [row for row, _, _, divisor, _ in ROWS if divisor == 1000]  # what micro.c is asked for
 
 
 def summarize(samples):
@@ -58,6 +59,11 @@ def table(peers, rows):
         lines.append([title + (f" (x{against})" if against else ""), unit] + [
             column_reason(reason) if reason else cell_text(cells.get(name))
             for name, _, reason in peers])
+    return layout(lines)
+
+
+def layout(lines):
+    """Lines of cells as columns, the first line as heading."""
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     text = []
     for line in lines:

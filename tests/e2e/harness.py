@@ -18,6 +18,7 @@ The environment says what to test (tests/e2e/run sets it):
   PARAVANE_TEST_SERVER the program that serves our devices to other front ends, or empty
   PARAVANE_TEST_PC_INIT    the first program of a PC with such devices, or empty
   PARAVANE_TEST_PC_KERNEL  the folder of a PC's kernel (tools/make-pc-kernel), or empty
+  PARAVANE_TEST_BENCH      the folder of the benchmarks, or empty
 """
 import ctypes
 import hashlib
@@ -41,6 +42,7 @@ NET = os.environ.get('PARAVANE_TEST_NET', '')
 SERVER = os.environ.get('PARAVANE_TEST_SERVER', '')
 PC_INIT = os.environ.get('PARAVANE_TEST_PC_INIT', '')
 PC_KERNEL = os.environ.get('PARAVANE_TEST_PC_KERNEL', '')
+BENCH = os.environ.get('PARAVANE_TEST_BENCH', '')
 ROOT = os.geteuid() == 0
 
 # The outside: addresses of the host's interface NET (tests/e2e/run). Servers on them are remote
