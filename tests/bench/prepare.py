@@ -6,12 +6,14 @@ import os
 import shutil
 import subprocess
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 LIBRARIES = ["/bin/true", "/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6"]
 
 
 class Files:
     programs = ["micro", "threads", "init"]  # stand in the root as /bench/NAME
-    forms = ["squashfs", "root", "ext4", "initramfs"]
+    scripts = []                             # and files from beside us, as /bench/FILE
+    forms = ["squashfs", "root", "ext4", "initramfs", "static"]
 
     def __init__(self, build, image, kernel, folder=None):
         self.build = os.path.abspath(build)
@@ -22,21 +24,27 @@ class Files:
         self.squashfs = f"{self.folder}/root.squashfs"
         self.ext4 = f"{self.folder}/root.ext4"
         self.initramfs = f"{self.folder}/initramfs.cpio"
+        self.static = f"{self.folder}/static.cpio"  # an initramfs of our programs alone
         self.libexec = f"{self.folder}/libexec"
 
     def program(self, name):
         return f"{self.build}/tests/bench/bench-{name}"
 
+    def added(self):
+        """{name in /bench: its path here}"""
+        return {**{name: self.program(name) for name in self.programs},
+                **{name: f"{HERE}/{name}" for name in self.scripts}}
+
     def make(self, forms=None):
-        """These forms, all that a peer takes by default, unless they are there and of the same image
-        and programs."""
+        """These forms, or what tests/bench/run takes, unless they are there and of the same image and
+        programs."""
         os.makedirs(self.folder, exist_ok=True)
         key, key_file = self.key(), f"{self.folder}/key"
         if not (os.path.exists(key_file) and open(key_file).read() == key):
             quiet(["rm", "-rf", key_file, *(getattr(self, form) for form in self.forms)])
             with open(key_file, "w") as file:
                 file.write(key)
-        for form in forms or self.forms:
+        for form in forms or self.forms[:-1]:
             path = getattr(self, form)
             if not os.path.exists(path):
                 quiet(["rm", "-rf", path + ".new"])
@@ -48,8 +56,8 @@ class Files:
     def key(self):
         stat = os.stat(self.image)
         text = f"{self.image} {stat.st_size} {stat.st_mtime_ns}"
-        for name in self.programs:
-            with open(self.program(name), "rb") as file:
+        for path in self.added().values():
+            with open(path, "rb") as file:
                 text += " " + hashlib.sha256(file.read()).hexdigest()
         return text
 
@@ -57,8 +65,8 @@ class Files:
         programs = f"{self.folder}/bench"
         quiet(["rm", "-rf", programs])
         os.makedirs(programs)
-        for name in self.programs:
-            shutil.copy(self.program(name), f"{programs}/{name}")
+        for name, path in self.added().items():
+            shutil.copy(path, f"{programs}/{name}")
         shutil.copyfile(self.image, path)
         quiet(["mksquashfs", programs, path, "-keep-as-directory", "-all-root", "-no-progress"],
               cwd=self.folder)
@@ -75,14 +83,25 @@ class Files:
     def make_initramfs(self, path):
         with open(path, "wb") as file:
             archive = Cpio(file)
-            for folder in ("dev", "bench", "bin", "lib", "lib/x86_64-linux-gnu", "lib64"):
+            for folder in ("bin", "lib", "lib/x86_64-linux-gnu", "lib64"):
                 archive.add(folder, 0o40755)
-            archive.add("dev/console", 0o20600, device=(5, 1))
-            for name in ("micro", "init"):
-                archive.add(f"bench/{name}", 0o100755, self.program(name))
+            self.add_programs(archive, ["micro", "init"])
             for library in LIBRARIES:
                 archive.add(library[1:], 0o100755, self.inside(library))
             archive.add("TRAILER!!!", 0)
+
+    def make_static(self, path):
+        with open(path, "wb") as file:
+            archive = Cpio(file)
+            self.add_programs(archive, self.programs)
+            archive.add("TRAILER!!!", 0)
+
+    def add_programs(self, archive, names):
+        for folder in ("dev", "bench"):
+            archive.add(folder, 0o40755)
+        archive.add("dev/console", 0o20600, device=(5, 1))
+        for name in names:
+            archive.add(f"bench/{name}", 0o100755, self.program(name))
 
     def inside(self, path):
         """A file of the root file system whose links are followed inside of it."""
@@ -110,6 +129,11 @@ class Files:
             if os.path.exists(f"{self.build}{folder}/{name}"):
                 return f"{self.build}{folder}/{name}"
         return f"{self.build}/{name}"
+
+
+class ApplicationFiles(Files):
+    """The same with what tests/bench/inside.py needs."""
+    programs, scripts = ["init"], ["inside.py", "Compute.java"]
 
 
 class Cpio:

@@ -11,6 +11,7 @@ host CPU, as Paravane does by itself (um_cpus= on the guest kernel's command lin
 host's scheduler places them, Paravane's choice is taken back (unpin.c).
 """
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -136,18 +137,20 @@ class StockUml(Peer):
 
     def kernel(self, files, folder):
         return [self.program, f"mem={MEMORY_MIB}M", f"ubd0r={files.ext4}", "root=/dev/ubda", "ro",
-                "rootfstype=ext4", f"uml_dir={folder}/"]
+                "rootfstype=ext4", "init=/bench/init", f"uml_dir={folder}/"]
 
     def run(self, files, argv):
         """Its own exit code tells nothing: now and then it aborts after the guest's power-off."""
         with tempfile.TemporaryDirectory(prefix="paravane-bench.") as folder:
             output = ways.run(
                 [*self.before, *self.kernel(files, folder), "quiet", "con=null", "con0=fd:0,fd:1",
-                 "init=/bench/init", "run", *("@" + word for word in argv)], seconds=FOREVER, stderr=subprocess.DEVNULL)[1]
-        output = output.replace(b"\r", b"")
-        if b"\nexit 0\n" not in output:
-            raise RuntimeError(f"{argv[0]}: {output.decode(errors='replace').strip()[-300:]}")
-        return output
+                 "run", *("@" + word for word in argv)], seconds=FOREVER,
+                stderr=subprocess.STDOUT)[1]
+        text = output.replace(b"\r", b"").decode(errors="replace")
+        if "\nexit 0\n" not in text:
+            panic = re.search(r"Kernel panic.*", text)
+            raise RuntimeError(f"{argv[0]}: {panic[0] if panic else text.strip()[-300:]}")
+        return text.encode()
 
 
 class StockUmlPinned(StockUml):
@@ -159,9 +162,9 @@ class StockUmlPinned(StockUml):
 
 
 class Bare(StockUml):
-    """A guest kernel of ours without monitor and jail, on the unpacked root (hostfs): for small
-    kernels without the devices of a machine, which are built fast."""
-    slow, forms = False, ["squashfs", "root"]
+    """A guest kernel of ours without monitor and jail, for small kernels without the devices of a
+    machine, which are built fast. There is nothing in it but the static programs."""
+    slow, forms = False, ["static"]
 
     def __init__(self, name, title, program, pinned=True):
         self.name, self.title, self.program, self.pinned = name, title, program, pinned
@@ -171,11 +174,16 @@ class Bare(StockUml):
 
     def kernel(self, files, folder):
         cpus = sorted(os.sched_getaffinity(0))
-        words = [self.program, f"mem={MEMORY_MIB}M", f"ncpus={CPUS}", "seccomp=on", "rw",
-                 "rootfstype=hostfs", f"rootflags={files.root}", f"uml_dir={folder}/"]
+        words = [self.program, f"mem={MEMORY_MIB}M", f"ncpus={CPUS}", "seccomp=on", "panic=-1",
+                 f"initrd={files.static}", "rdinit=/bench/init", f"uml_dir={folder}/"]
         if self.pinned and len(cpus) >= CPUS:
             words.append("um_cpus=" + ",".join(str(cpu) for cpu in cpus[:CPUS]))
         return words
+
+    def run(self, files, argv):
+        if argv[0] not in STATIC:
+            raise RuntimeError("only micro and threads run without a machine")
+        return super().run(files, argv)
 
 
 def named(text):

@@ -24,8 +24,7 @@ def rate_row(name, title, target=None):
     return Row(name, title, "1/s", 1, "more", target)
 
 
-# Programs of the peers' root (micro.c, threads.c; applications.py has those of the others) and the
-# rows that each gives.
+# Programs of the peers' root and the rows that each gives.
 MICRO = [
     time_row("syscall", "system call (getppid)", ("at", 7.5)),
     time_row("clock", "clock_gettime", ("at", 60), "ns", 1),
@@ -48,7 +47,26 @@ THREADS = [
     scale_row("touch_2", "2 threads touch new pages"),
     scale_row("touch_4", "4 threads touch new pages"),
 ]
-PROGRAMS = {"micro": MICRO, "threads": THREADS}
+# Applications: inside.py loads them.
+POSTGRES = [
+    time_row("initdb", "initdb", None, "ms", 1),
+    rate_row("pgbench_select", "pgbench -S, 2 clients", ("x", 0.30)),
+    rate_row("pgbench_tpcb", "pgbench, TPC-B, 2 clients", ("x", 0.35)),
+]
+JAVA = [
+    time_row("javac", "javac of one file", ("x", 1.8), "ms", 1),
+    time_row("java_1", "Java, 1 thread computes", None, "ms", 1),
+    time_row("java_2", "Java, 2 threads compute", ("x", 1.05), "ms", 1),
+]
+MAKE = [time_row("make", "make -j2, 100 files in C", None, "ms", 1)]
+REDIS = [
+    rate_row("redis_set", "redis-benchmark, SET"),
+    rate_row("redis_get", "redis-benchmark, GET"),
+]
+APPLICATIONS = {"postgres": POSTGRES, "java": JAVA, "make": MAKE, "redis": REDIS}
+PROGRAMS = {"micro": MICRO, "threads": THREADS, **APPLICATIONS}
+# What their image is made of.
+PACKAGES = "gcc,libc6-dev,make,openjdk-17-jdk-headless,postgresql-15,python3-minimal,redis-server"
 
 
 def every():
@@ -68,6 +86,13 @@ def choose(names):
     return {program: rows for program, rows in chosen.items() if rows}
 
 
+def best(row, values, middle):
+    """Of a comparison of two times the most is no good sign: one of the two was disturbed."""
+    if row.unit == "times":
+        return middle
+    return values[0] if row.better == "less" else values[-1]
+
+
 def summarize(rows, samples, base="native"):
     """samples: {peer: {row: [value]}} -> {row: {"unit", "better", "peers": {peer: {...}}}}. The
     spread is half of what lies between the quartiles, as a part of the median."""
@@ -81,7 +106,7 @@ def summarize(rows, samples, base="native"):
                 quartiles = statistics.quantiles(values, n=4) if len(values) > 1 else [middle] * 3
                 cells[peer] = {"median": middle, "min": values[0], "max": values[-1],
                                "spread": (quartiles[2] - quartiles[0]) / 2 / middle if middle else 0,
-                               "best": values[0] if row.better == "less" else values[-1],
+                               "best": best(row, values, middle),
                                "samples": values}
         reference = cells.get(base)
         for peer, cell in cells.items():

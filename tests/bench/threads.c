@@ -4,7 +4,7 @@
  * each guest, and prints its samples as JSON (samples.c, which has the options).
  *
  * A figure of scaling is the work that N threads do in the time in which one does its own: each of
- * the N does as much as the one did right before.
+ * the N does as much as the one did right before and right after.
  */
 #include "samples.h"
 
@@ -67,8 +67,10 @@ static uint64_t time_threads(void *(*work)(void *), int threads, uint64_t n)
 
 static double scale(void *(*work)(void *), int threads, uint64_t n)
 {
-    double one = (double)time_threads(work, 1, n);
-    return threads * one / (double)time_threads(work, threads, n);
+    double before = (double)time_threads(work, 1, n);
+    double together = (double)time_threads(work, threads, n);
+    double after = (double)time_threads(work, 1, n);
+    return threads * (before + after) / 2 / together;
 }
 
 #define SCALE(work)                                                                                \
