@@ -17,7 +17,7 @@ import java.util.stream.IntStream;
 
 public final class Compute {
     private static final int BODIES = 5;
-    private static final int STEPS = 2_000_000;
+    private static final int STEPS = 5_000_000;
     private static final double STEP = 0.001;
 
     record Vector(double x, double y, double z) {

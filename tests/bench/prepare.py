@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one root file system in the forms that the peers take: Paravane a squashfs image, containers a
 directory, stock UML an ext4 file, QEMU an initramfs with the little that the measurements run."""
+import fcntl
 import hashlib
 import os
 import shutil
@@ -12,7 +13,9 @@ LIBRARIES = ["/bin/true", "/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/
 
 class Files:
     programs = ["micro", "threads", "init"]  # stand in the root as /bench/NAME
-    scripts = []                             # and files from beside us, as /bench/FILE
+    # And files from beside us by what they are called there. What is run has no dot: such words on a
+    # kernel's command line are meant for its modules.
+    scripts = {}
     forms = ["squashfs", "root", "ext4", "initramfs", "static"]
 
     def __init__(self, build, image, kernel, folder=None):
@@ -33,25 +36,30 @@ class Files:
     def added(self):
         """{name in /bench: its path here}"""
         return {**{name: self.program(name) for name in self.programs},
-                **{name: f"{HERE}/{name}" for name in self.scripts}}
+                **{name: f"{HERE}/{file}" for name, file in self.scripts.items()}}
 
     def make(self, forms=None):
         """These forms, or what tests/bench/run takes, unless they are there and of the same image and
         programs."""
         os.makedirs(self.folder, exist_ok=True)
+        with open(f"{self.folder}/lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.make_locked(forms or self.forms[:-1])
+        if not forms:
+            self.make_libexec()
+
+    def make_locked(self, forms):
         key, key_file = self.key(), f"{self.folder}/key"
         if not (os.path.exists(key_file) and open(key_file).read() == key):
             quiet(["rm", "-rf", key_file, *(getattr(self, form) for form in self.forms)])
             with open(key_file, "w") as file:
                 file.write(key)
-        for form in forms or self.forms[:-1]:
+        for form in forms:
             path = getattr(self, form)
             if not os.path.exists(path):
                 quiet(["rm", "-rf", path + ".new"])
                 getattr(self, "make_" + form)(path + ".new")
                 os.rename(path + ".new", path)
-        if not forms:
-            self.make_libexec()
 
     def key(self):
         stat = os.stat(self.image)
@@ -65,8 +73,8 @@ class Files:
         programs = f"{self.folder}/bench"
         quiet(["rm", "-rf", programs])
         os.makedirs(programs)
-        for name, path in self.added().items():
-            shutil.copy(path, f"{programs}/{name}")
+        for name, source in self.added().items():
+            shutil.copy(source, f"{programs}/{name}")
         shutil.copyfile(self.image, path)
         quiet(["mksquashfs", programs, path, "-keep-as-directory", "-all-root", "-no-progress"],
               cwd=self.folder)
@@ -133,7 +141,7 @@ class Files:
 
 class ApplicationFiles(Files):
     """The same with what tests/bench/inside.py needs."""
-    programs, scripts = ["init"], ["inside.py", "Compute.java"]
+    programs, scripts = ["init"], {"inside": "inside.py", "Compute.java": "Compute.java"}
 
 
 class Cpio:

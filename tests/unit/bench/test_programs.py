@@ -5,6 +5,7 @@
 Arguments: the folder of the benchmarks, bench-micro, bench-threads.
 """
 import json
+import os
 import subprocess
 import sys
 import unittest
@@ -13,6 +14,8 @@ sys.dont_write_bytecode = True
 FOLDER, MICRO, THREADS = sys.argv[1:4]
 sys.path.insert(0, FOLDER)
 # pylint: disable=wrong-import-position,import-error
+import inside
+import prepare
 import program_peers
 import program_rows
 
@@ -81,6 +84,21 @@ class Peers(unittest.TestCase):
                    if isinstance(peer, program_peers.Paravane) and peer.name != "paravane_unpinned"}
         self.assertEqual(reasons["paravane"], "not built")
         self.assertEqual(reasons["other"], "there is no /nowhere/at/all")
+
+
+class Applications(unittest.TestCase):
+    def test_names(self):
+        """What is asked for on the command line of stock User Mode Linux has neither a dot nor '='."""
+        self.assertEqual(set(inside.APPLICATIONS), set(program_rows.APPLICATIONS))
+        for row in program_rows.every():
+            self.assertRegex(row.name, r"\A\w+\Z")
+
+    def test_files(self):
+        """What a peer is asked to run is there."""
+        files = prepare.ApplicationFiles("build", __file__, None).added()
+        for name in "inside", "Compute.java":
+            self.assertTrue(os.path.exists(files[name]), name)
+        self.assertEqual(files["init"], f"{os.getcwd()}/build/tests/bench/bench-init")
 
 
 class Programs(unittest.TestCase):
