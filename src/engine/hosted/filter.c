@@ -67,6 +67,7 @@ static const struct rule rules[] = {
     {SYS_socketpair, "kernel: one for the start of each stub; calls of devices",
      THREE(IS(0, AF_UNIX), IS(1, SOCK_STREAM), IS(2, 0))},
     {SYS_sendmsg, "kernel: vhost-user", ONE(IS(2, 0))},
+    {SYS_recvmsg, "stub: the memory file, of kernels that pass it", TWO(IS(0, 0), IS(2, 0))},
     {SYS_eventfd2, "kernel: kicks of devices", TWO(IS(0, 0), IS(1, 0))},
     {SYS_epoll_create, "kernel: descriptors that interrupt", ANY},
     {SYS_epoll_ctl, "kernel: descriptors that interrupt", ANY},
