@@ -304,9 +304,9 @@ class Faults(MachineTest):
                     unsigned char *p = map(8192);
                     unsigned long i = 0;
                     /* up to the last page that fits */
-                    while (get(G "/memory.current") + 20 * (long)PAGE < 16777216)
+                    while (get(G "/memory.current") + 24 * (long)PAGE < 16777216)
                         p[i++ * PAGE] = 1;
-                    while (get(G "/memory.current") + 3 * (long)PAGE < 16777216)
+                    while (get(G "/memory.current") + 12 * (long)PAGE < 16777216)
                         p[i++ * PAGE] = 1;
                     printf("%lu\n", i);
                     fflush(stdout);
