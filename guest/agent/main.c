@@ -34,7 +34,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define CONNECT_TIMEOUT_MS 5000
+#define CONNECT_TIMEOUT_MS 60000 /* as long as the monitor waits */
 /* After SETUP_FAILED the monitor ends the machine; should it not, the machine ends itself. */
 #define FAILED_NS (2000ull * 1000000)
 #define OWN_SHUTDOWN_MS 10000 /* `poweroff` in the machine; as Docker's stop */

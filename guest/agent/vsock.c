@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <linux/vm_sockets.h>
@@ -26,6 +27,10 @@ static int try_connect(uint32_t port, int timeout_ms, int *ret_fd)
         return -errno;
     struct sockaddr_vm address = {
         .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_HOST, .svm_port = port};
+    /* The kernel's own patience ends after two seconds, in which a busy host may not run the
+     * monitor. */
+    struct timeval patience = {.tv_sec = timeout_ms / 1000};
+    setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &patience, sizeof(patience));
     if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
         if (errno != EINPROGRESS)
             return -errno;
