@@ -33,6 +33,7 @@ struct workload_spec {
     bool rootfs;         /* the image is a folder that is the root itself, shared */
     bool rootfs_overlay; /* ... or below the writable layer */
     bool remove;         /* the instance goes when it has ended */
+    bool strict_protection; /* programs of the guest cannot reach its kernel; one CPU, slower */
     struct workload_resources resources;
     struct workload_disks disks;
     struct workload_network network;

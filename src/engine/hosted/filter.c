@@ -19,6 +19,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -112,6 +113,28 @@ static const struct rule rules[] = {
     {SYS_exit_group, "kernel, stub: the end", ANY},
 };
 
+/* Requests are long. Whom they are made to, the jail's PID namespace decides: nobody else is there.
+ */
+#define TRACE(request) ONE({.index = 0, .op = JAIL_ARG_EQ, .value = (request)})
+
+/* When the kernel traces its stubs. */
+static const struct rule trace_rules[] = {
+    {SYS_ptrace, "stub: is traced by the kernel", TRACE(PTRACE_TRACEME)},
+    {SYS_ptrace, "kernel: a stub's calls and traps", TRACE(PTRACE_SETOPTIONS)},
+    {SYS_ptrace, "kernel: run the guest program", TRACE(PTRACE_SYSEMU)},
+    {SYS_ptrace, "kernel: run one instruction of it", TRACE(PTRACE_SYSEMU_SINGLESTEP)},
+    {SYS_ptrace, "kernel: run the stub's own code", TRACE(PTRACE_CONT)},
+    {SYS_ptrace, "kernel: registers of the guest program", TRACE(PTRACE_GETREGS)},
+    {SYS_ptrace, "kernel: registers of the guest program", TRACE(PTRACE_SETREGS)},
+    {SYS_ptrace, "kernel: floating point registers", TRACE(PTRACE_GETREGSET)},
+    {SYS_ptrace, "kernel: floating point registers", TRACE(PTRACE_SETREGSET)},
+    {SYS_ptrace, "kernel: why the guest program stopped", TRACE(PTRACE_GETSIGINFO)},
+    {SYS_ptrace, "kernel: does the host emulate system calls?", TRACE(PTRACE_POKEUSER)},
+    {SYS_ptrace, "kernel: end a stub", TRACE(PTRACE_KILL)},
+    {SYS_kill, "stub: waits for the kernel", ONE(IS(1, SIGSTOP))},
+    {SYS_kill, "kernel: interrupt a stub", ONE(IS(1, SIGALRM))},
+};
+
 static int allow(struct jail_filter *filter, const struct rule *rule, struct pv_error *err)
 {
     if (rule->num_args == 0)
@@ -119,7 +142,8 @@ static int allow(struct jail_filter *filter, const struct rule *rule, struct pv_
     return jail_filter_allow_args(filter, rule->nr, rule->args, rule->num_args, rule->reason, err);
 }
 
-int engine_hosted_filter(struct jail_filter_program **ret_program, struct pv_error *err)
+int engine_hosted_filter(bool strict, struct jail_filter_program **ret_program,
+                         struct pv_error *err)
 {
     pv_auto(jail_filter) struct jail_filter *filter = jail_filter_new(JAIL_FILTER_REFUSE);
     if (!filter)
@@ -127,6 +151,8 @@ int engine_hosted_filter(struct jail_filter_program **ret_program, struct pv_err
     int rc = 0;
     for (size_t i = 0; i < PV_ARRAY_SIZE(rules) && rc == 0; i++)
         rc = allow(filter, &rules[i], err);
+    for (size_t i = 0; strict && i < PV_ARRAY_SIZE(trace_rules) && rc == 0; i++)
+        rc = allow(filter, &trace_rules[i], err);
     /* Its flags stand in memory, where a filter cannot look: the C library falls back to clone. */
     if (rc == 0)
         rc = jail_filter_refuse(filter, SYS_clone3, ENOSYS, "the C library falls back to clone",
