@@ -2,6 +2,7 @@
 """Much data between machines on a private network, whose monitors share memory for it: both ways at
 once, while one of them is killed, and while one of them stands still."""
 import os
+import re
 import signal
 
 from harness import ROOT
@@ -97,6 +98,9 @@ class Rings(PrivateTest):
         slow = self.popen('exec', 'one', '/usr/bin/python3', '-c', CLIENT, two, '200')
         self.addCleanup(slow.wait)
         self.addCleanup(slow.kill)
+        # A connection that is not there yet would fail: nobody says who has the address.
+        self.wait_for('its connection', lambda: re.search(
+            ':[0-9A-F]{4} 01 ', self.exec('one', '/bin/cat', '/proc/net/tcp').text))
         pid = self.machine('two')[0].pid
         os.kill(pid, signal.SIGSTOP)
         try:
