@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import lists
 
@@ -62,7 +63,8 @@ def build_ltp(source):
         tree, log = f"{folder}/tree", f"{folder}/log"
         make(log, ["cp", "-a", "--no-target-directory", source, tree])
         make(log, ["make", "autotools"], cwd=tree)
-        make(log, ["./configure", "--prefix=/tests/ltp", "--without-tirpc", "CFLAGS=-O1 -g0 -w"], cwd=tree)
+        make(log, ["./configure", "--prefix=/tests/ltp", "--without-tirpc", "CFLAGS=-O1 -g0 -w"],
+             cwd=tree)
         for part in LTP_FOLDERS:
             # A program that does not build here is missing in the list, no more.
             make(log, ["make", jobs(), "-k", "-C", part], may_fail=True, cwd=tree)
@@ -80,11 +82,12 @@ def build_kselftest(source):
         tree, log = f"{folder}/tree", f"{folder}/log"
         os.makedirs(tree, exist_ok=True)
         for part in ("Makefile", "Kbuild", "Kconfig", "arch/x86", "include", "scripts", "tools", "usr",
-                     "mm"):
+                     "mm", "samples/check-exec"):
             os.makedirs(os.path.dirname(f"{tree}/{part}"), exist_ok=True)
             make(log, ["cp", "-a", "--no-target-directory", f"{source}/{part}", f"{tree}/{part}"])
         make(log, ["make", jobs(), "ARCH=x86", "headers"], cwd=tree)
-        make(log, ["make", jobs(), "-k", "ARCH=x86", "CC=gcc -w", "-C", "tools/testing/selftests",
+        # Each folder is installed with what did build: -i.
+        make(log, ["make", jobs(), "-k", "-i", "ARCH=x86", "CC=gcc -w", "-C", "tools/testing/selftests",
                    f"TARGETS={' '.join(lists.KSELFTESTS)}", f"INSTALL_PATH={folder}/root",
                    f"KHDR_INCLUDES=-isystem {tree}/usr/include", "install"], may_fail=True, cwd=tree)
         done(folder)
@@ -120,14 +123,12 @@ def image(parts):
     path = f"{CACHE}/image-{key.hexdigest()[:16]}.squashfs"
     if not os.path.exists(path):
         say("making the image")
-        new = f"{CACHE}/tests.new"
-        subprocess.run(["rm", "-rf", new, path + ".new"], check=True)
-        os.makedirs(f"{new}/tests")
-        for name, folder in parts.items():
-            subprocess.run(["cp", "-a", folder, f"{new}/tests/{name}"], check=True)
-        shutil.copyfile(base, path + ".new")
-        make(f"{CACHE}/image.log", ["mksquashfs", new, path + ".new", "-all-root", "-no-progress",
-                                            "-no-recovery"])
-        subprocess.run(["rm", "-rf", new], check=True)
-        os.rename(path + ".new", path)
+        with tempfile.TemporaryDirectory(dir=CACHE) as new:
+            os.makedirs(f"{new}/root/tests")
+            for name, folder in parts.items():
+                subprocess.run(["cp", "-a", folder, f"{new}/root/tests/{name}"], check=True)
+            shutil.copyfile(base, f"{new}/image")
+            make(f"{CACHE}/image.log", ["mksquashfs", f"{new}/root", f"{new}/image", "-all-root",
+                                        "-no-progress", "-no-recovery"])
+            os.rename(f"{new}/image", path)
     return path

@@ -3,9 +3,10 @@
 the image. It needs nothing but Python.
 
 Standard input is one line of JSON, a list of tests: {"name", "command" (a shell's), "limit" (seconds),
-"setup" (variables), "folder"}. Each test begins with the line "@begin NAME" and ends with "@end JSON":
-{"name", "code", "seconds", "end" (how: exit, limit, unkillable), "output" (its last part), "kernel" (what
-the kernel complained about meanwhile), "waited"}. Whoever reads knows from that in which test a machine died.
+"setup" (variables), "folder"}. Each test begins with the line "@begin NAME" and ends with
+"@end JSON": {"name", "code", "seconds", "end" (how: exit, limit, unkillable), "output" (its last part),
+"kernel" (what the kernel complained about meanwhile), "waited" (it said that it had to)}. Whoever reads
+knows from that in which test a machine died.
 
 What a test leaves running is killed. When something cannot be killed, nothing more is run.
 """
@@ -62,11 +63,35 @@ def reap():
         pass
 
 
+class Patience:
+    """Seconds in which this process could run: the host may stop a machine, or be busy with others."""
+
+    def __init__(self, seconds):
+        self.left, self.last = seconds, time.monotonic()
+
+    def is_over(self):
+        now = time.monotonic()
+        self.left -= min(now - self.last, 0.5)
+        self.last = now
+        return self.left <= 0
+
+
+def wait(process, seconds):
+    """Its exit code, or None when it has not ended by then."""
+    patience = Patience(seconds)
+    while not patience.is_over():
+        try:
+            return process.wait(0.2)
+        except subprocess.TimeoutExpired:
+            pass
+    return None
+
+
 def kill_all_below(top):
-    """Whether all of them have gone."""
-    deadline = time.monotonic() + KILL_SECONDS
+    """Those that did not go."""
+    patience = Patience(KILL_SECONDS)
     while left := living_below(top):
-        if time.monotonic() > deadline:
+        if patience.is_over():
             return left
         for pid in left:
             try:
@@ -110,14 +135,13 @@ def run_one(test, log):
     os.chmod(folder, 0o777)
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "TMPDIR": folder,
                    **test.get("setup", {})}
-    begin, end, code = time.monotonic(), "exit", None
+    begin, end = time.monotonic(), "exit"
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(["/bin/sh", "-c", test["command"]], stdin=subprocess.DEVNULL,
                                    stdout=output, stderr=output, env=environment,
                                    cwd=test.get("folder", folder), start_new_session=True)
-        try:
-            code = process.wait(test["limit"])
-        except subprocess.TimeoutExpired:
+        code = wait(process, test["limit"])
+        if code is None:
             end = "limit"
         left = kill_all_below(os.getpid())
         seconds = time.monotonic() - begin

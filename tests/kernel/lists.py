@@ -10,8 +10,8 @@ LTP_SETUP = {"LTPROOT": "/tests/ltp", "LTP_TIMEOUT_MUL": "4", "LTP_RUNTIME_MUL":
 LTP_LISTS = ["syscalls", "mm", "sched", "math"]
 KSELFTESTS = ["mm", "futex", "timers", "vDSO", "signal", "clone3", "exec", "rseq",
               "membarrier", "pidfd", "ptrace", "timens", "mincore", "mqueue", "splice", "kcmp",
-              "core", "prctl", "rlimits", "proc", "seccomp", "syscall_user_dispatch", "mseal_system_mappings",
-              "pid_namespace", "sync", "breakpoints", "x86"]
+              "core", "prctl", "rlimits", "proc", "seccomp", "syscall_user_dispatch",
+              "mseal_system_mappings", "pid_namespace", "sync", "breakpoints", "x86"]
 STRESS_CLASSES = ["vm", "os", "scheduler", "cpu"]
 MEMORY_THREADS = [1, 2, 3, 8]
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Threads map, touch, protect, fork, remap and unmap for some time, and look whether all is as they
- * left it. What they write tells the thread and the page, so that a page that is another one's, an old
- * one, or not zero when it is new, is seen.
+ * left it. What they write tells the thread and the page, so that a page that is another one's, an
+ * old one, or not zero when it is new, is seen.
  *
  * Usage: memory THREADS SECONDS. Exit status 1 if something was wrong.
  */

@@ -10,6 +10,8 @@ import sys
 import tempfile
 import time
 
+import inside
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 GRACE = 90           # seconds that inside.py may take beyond a test's limit, to kill and to tell
 START_SECONDS = 120  # until it begins the first test
@@ -44,8 +46,8 @@ class Place:
             limits = {test["name"]: test["limit"] for test in tests}
             running, begin = None, time.monotonic()
             end = "died"
-            for line in lines_of(process.stdout, lambda: (begin + GRACE + limits[running]) if running
-                                 else begin + START_SECONDS):
+            for line in lines_of(process.stdout, lambda: GRACE + limits[running] if running
+                                 else START_SECONDS):
                 if line is None:
                     end = "hung"
                     break
@@ -79,20 +81,22 @@ class Place:
         process.wait()
 
 
-def lines_of(stream, deadline):
-    """Yields its lines, and None when the deadline has passed."""
-    fd, rest = stream.fileno(), b""
+def lines_of(stream, seconds):
+    """Yields its lines, and None when there was none for so long; while we are stopped does not count."""
+    fd, rest, patience = stream.fileno(), b"", inside.Patience(seconds())
     while True:
-        wait = deadline() - time.monotonic()
-        if wait <= 0 or not select.select([fd], [], [], wait)[0]:
-            yield None
-            return
+        if not select.select([fd], [], [], 0.4)[0]:
+            if patience.is_over():
+                yield None
+                return
+            continue
         piece = os.read(fd, 65536)
         if not piece:
             return
         *lines, rest = (rest + piece).split(b"\n")
         for line in lines:
             yield line.decode(errors="replace").rstrip("\r")
+            patience = inside.Patience(seconds())
 
 
 class Machine(Place):
