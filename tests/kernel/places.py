@@ -59,6 +59,7 @@ class Place:
             if running:
                 seconds = time.monotonic() - begin
                 self.stop(process, end)
+                errors.write(f"\nexit code {process.returncode}\n".encode())
                 errors.seek(max(0, errors.seek(0, os.SEEK_END) - 6000))
                 yield {"name": running, "code": None, "seconds": round(seconds, 1), "end": end,
                        "output": errors.read().decode(errors="replace"), "kernel": []}
