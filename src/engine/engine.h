@@ -12,7 +12,6 @@
 #include "jail/walls.h"
 #include "memory/memory.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -31,8 +30,7 @@ struct engine_options {
     int kernel_fd;    /* the guest kernel, executable; borrowed */
     int initramfs_fd; /* borrowed */
     uint32_t cpus;
-    bool strict;                     /* programs of the guest are kept from its kernel; cpus is 1 */
-    const struct pv_strv *host_cpus; /* one host CPU for each vCPU, or empty: not bound */
+    const struct pv_strv *host_cpus;     /* one host CPU for each vCPU, or empty: not bound */
     const struct engine_device *devices; /* in the order in which the guest numbers them */
     size_t num_devices;
     struct jail_cgroup *cgroup; /* NULL: none */
