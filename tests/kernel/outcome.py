@@ -14,11 +14,15 @@ def judge(result):
                       "died": "the machine died", "hung": "the machine answered no more"}[result["end"]]
     if code == 0:
         return PASS, "the kernel had to wait for long" if result.get("waited") else ""
+    # Each suite has its own way to say that it did not test; it says why in its output.
     if suite == "ltp" and not code & ~(32 | 4) and code & 32:
-        return SKIP, "not for this configuration"
-    if suite == "kselftest" and code == 4 or suite == "stress-ng" and (
-            code in (3, 4) or "No stress workers invoked" in result["output"]):
-        return SKIP, "not for this configuration"
+        return SKIP, "TCONF: not for this configuration"
+    if suite == "kselftest" and code == 4:
+        return SKIP, "KSFT_SKIP: something that it needs is not there"
+    if suite == "stress-ng" and code == 3:
+        return SKIP, "stress-ng: too few resources"
+    if suite == "stress-ng" and (code == 4 or "No stress workers invoked" in result["output"]):
+        return SKIP, "stress-ng: not for this kernel or user"
     return FAIL, f"exit code {code}" if code >= 0 else f"signal {-code}"
 
 
