@@ -23,7 +23,7 @@
 struct run_options {
     bool detach, interactive, terminal, remove, read_only, no_proxy, rootfs;
     const char *memory, *memory_max, *cpus, *cpus_max, *disk_size, *log_max_size;
-    const char *name, *hostname, *user, *workdir, *isolation;
+    const char *name, *hostname, *user, *workdir, *isolation, *guest_protection;
     const char *kernel, *kernel_args, *kernel_log_level;
     struct pv_strv env, env_files, log_opts, disks, disk_rates, volumes;
     struct pv_strv grants, grant_files;
@@ -68,6 +68,8 @@ static const struct cli_option options[] = {
     {0, "rootfs", NULL, CLI_OPTION_FLAG, OPTION(rootfs),
      "IMAGE is a folder that is the root itself; :O keeps it as it is"},
     {0, "isolation", "LEVEL", CLI_OPTION_TEXT, OPTION(isolation), "paravirt or auto (auto)"},
+    {0, "guest-protection", "LEVEL", CLI_OPTION_TEXT, OPTION(guest_protection),
+     "strict: protect the guest's kernel from its programs, slower; or fast (fast)"},
     {0, "sig-proxy", NULL, CLI_OPTION_OFF, OPTION(no_proxy),
      "pass signals on to the command (true)"},
     {0, "net", "NETWORK", CLI_OPTION_TEXT, OPTION(net),
@@ -205,6 +207,16 @@ static int read_kernel(const struct run_options *o, struct workload_spec *spec,
     return rc == 0 ? copy(&spec->kernel_args, o->kernel_args, err) : rc;
 }
 
+static int read_guest_protection(const struct run_options *o, struct workload_spec *spec,
+                                 struct pv_error *err)
+{
+    const char *level = o->guest_protection;
+    if (level && strcmp(level, "fast") != 0 && strcmp(level, "strict") != 0)
+        return pv_error_set(err, EINVAL, "--guest-protection '%s': write fast or strict", level);
+    spec->strict_protection = level && strcmp(level, "strict") == 0;
+    return 0;
+}
+
 /* The command behind the image; without one, a shell, on a terminal if we have one. */
 static int read_command(const struct run_options *o, char **args, struct workload_spec *spec,
                         struct pv_error *err)
@@ -269,6 +281,8 @@ static int read_spec(const struct run_options *o, char **args, struct workload_s
         rc = read_env(o, spec, err);
     if (rc == 0)
         rc = read_kernel(o, spec, err);
+    if (rc == 0)
+        rc = read_guest_protection(o, spec, err);
     if (rc == 0)
         rc = copy(&spec->cwd, o->workdir, err);
     if (rc == 0)

@@ -12,6 +12,7 @@
 #include "jail/walls.h"
 #include "memory/memory.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -30,7 +31,8 @@ struct engine_options {
     int kernel_fd;    /* the guest kernel, executable; borrowed */
     int initramfs_fd; /* borrowed */
     uint32_t cpus;
-    const struct pv_strv *host_cpus;     /* one host CPU for each vCPU, or empty: not bound */
+    bool strict;                     /* programs of the guest are kept from its kernel; cpus is 1 */
+    const struct pv_strv *host_cpus; /* one host CPU for each vCPU, or empty: not bound */
     const struct engine_device *devices; /* in the order in which the guest numbers them */
     size_t num_devices;
     struct jail_cgroup *cgroup; /* NULL: none */

@@ -134,6 +134,7 @@ static int fill_machine(const struct isolation_request *r, struct wire_machine *
     m->guest_log_level = r->spec->kernel_log_level;
     m->wait_attach = r->attached;
     m->stdin_open = r->spec->stdin_open;
+    m->strict_protection = r->spec->strict_protection;
     isolation_owner_pick(r->id, &m->uid, &m->gid);
     if (!copy(&m->id, r->id) || !copy(&m->name, r->name) || !copy(&m->state_dir, r->state_dir) ||
         !copy(&m->run_dir, r->run_dir) || !copy(&m->extra_cmdline, r->spec->kernel_args))

@@ -55,6 +55,8 @@
 
 /* While descriptors move, all sources are above all targets, /dev/null, exec and control. */
 #define SAFE_FD (JAIL_GUEST_TARGET_MAX + 3)
+/* The limit of the stack, as Linux has it by default. */
+#define STACK_BYTES (8U << 20)
 
 /* The child's state between stages. */
 struct stages {
@@ -258,6 +260,9 @@ static int limit_resources(struct stages *s)
         rc = jail_set_rlimit(RLIMIT_NOFILE, files, s->err);
     if (rc == 0)
         rc = jail_set_rlimit(RLIMIT_FSIZE, bytes, s->err);
+    /* Without a limit the host lays out addresses the old way, with its vDSO among the guest's. */
+    if (rc == 0)
+        rc = jail_set_rlimit(RLIMIT_STACK, STACK_BYTES, s->err);
     if (rc < 0)
         return rc;
     jail_walls_set(s->walls, JAIL_WALL_RLIMITS, true,

@@ -97,6 +97,7 @@ static int start_engine(struct monitor *m, const int *guest_ends, struct pv_erro
         .kernel_fd = kernel_fd,
         .initramfs_fd = initramfs_fd,
         .cpus = m->spec.cpus,
+        .strict = m->spec.strict_protection,
         .host_cpus = &m->spec.host_cpus,
         .devices = devices,
         .num_devices = m->num_devices,

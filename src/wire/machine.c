@@ -365,6 +365,10 @@ static int read_switches(const struct pv_json *json, struct wire_machine *m, str
     if (rc == 0)
         rc = pv_json_get_bool(json, "stdin_open", &m->stdin_open, err);
     if (rc == 0)
+        rc = pv_json_get_bool(json, "strict_protection", &m->strict_protection, err);
+    if (rc == 0 && m->strict_protection && m->cpus != 1)
+        rc = pv_error_set(err, EINVAL, "'strict_protection': %u CPUs, only 1 is possible", m->cpus);
+    if (rc == 0)
         rc = wire_check_get_u32(json, "uid", 0, UINT32_MAX - 1, &m->uid, err);
     if (rc == 0)
         rc = wire_check_get_u32(json, "gid", 0, UINT32_MAX - 1, &m->gid, err);
@@ -403,6 +407,7 @@ static int read_fields(const struct pv_json *json, struct wire_machine *m, struc
         "guest_log_level",
         "wait_attach",
         "stdin_open",
+        "strict_protection",
         "nets",
         "nameservers",
         "grants",
@@ -542,6 +547,7 @@ static int add_numbers(struct pv_json *json, const struct wire_machine *m)
         pv_json_add_strv(json, "host_cpus", &m->host_cpus) < 0 ||
         pv_json_add_bool(json, "wait_attach", m->wait_attach) < 0 ||
         pv_json_add_bool(json, "stdin_open", m->stdin_open) < 0 ||
+        pv_json_add_bool(json, "strict_protection", m->strict_protection) < 0 ||
         pv_json_add_u64(json, "uid", m->uid) < 0 || pv_json_add_u64(json, "gid", m->gid) < 0 ||
         pv_json_add_u64(json, "guest_log_level", m->guest_log_level) < 0)
         return -ENOMEM;

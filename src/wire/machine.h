@@ -74,8 +74,9 @@ struct wire_machine {
     struct wire_volumes volumes;
     struct wire_setup setup;
     struct wire_process process; /* the main process */
-    bool wait_attach; /* start the main process only when a primary client has attached */
-    bool stdin_open;  /* the main process's stdin stays open for clients (-i); else EOF */
+    bool wait_attach;       /* start the main process only when a primary client has attached */
+    bool strict_protection; /* programs of the guest are kept from its kernel; cpus is 1 then */
+    bool stdin_open;        /* the main process's stdin stays open for clients (-i); else EOF */
     /* Size limit of the log: it is rotated once, at half of it. At least WIRE_MACHINE_LOG_MIN;
      * written as 0 it is read as WIRE_MACHINE_LOG_DEFAULT. */
     uint64_t log_bytes_max;

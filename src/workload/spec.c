@@ -155,6 +155,18 @@ static int check_kernel(const struct workload_spec *spec, struct pv_error *err)
     return 0;
 }
 
+/* Programs are traced then, and a traced process answers to one thread of the guest kernel. */
+static int check_protection(const struct workload_spec *spec, struct pv_error *err)
+{
+    uint32_t cpus = workload_resources_count_cpus(&spec->resources);
+    if (!spec->strict_protection || cpus == 1)
+        return 0;
+    return pv_error_set(err, EINVAL,
+                        "--guest-protection strict: such a machine has one virtual CPU, this one "
+                        "would have %u: lower --cpus or --cpus-max to 1, or leave strict out",
+                        cpus);
+}
+
 int workload_spec_validate(const struct workload_spec *spec, struct pv_error *err)
 {
     int rc = workload_spec_check_command(&spec->args, &spec->env, err);
@@ -171,6 +183,8 @@ int workload_spec_validate(const struct workload_spec *spec, struct pv_error *er
                           spec->name);
     if (rc == 0)
         rc = check_kernel(spec, err);
+    if (rc == 0)
+        rc = check_protection(spec, err);
     if (rc == 0)
         rc = workload_network_validate(&spec->network, err);
     if (rc == 0 && (spec->net_rate.bytes.per_second || spec->net_rate.frames.per_second) &&

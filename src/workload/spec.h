@@ -20,19 +20,20 @@
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" /* as in Docker */
 
 struct workload_spec {
-    struct pv_strv args; /* the command; at least one */
-    struct pv_strv env;  /* NAME=value */
-    char *cwd;           /* absolute; NULL: "/" */
-    char *user;          /* "name", "name:group", "uid:gid"; NULL: root */
-    char *hostname;      /* NULL: the short id */
-    char *name;          /* of the instance; NULL: one is made up */
-    char *isolation;     /* "auto" or the name of an isolation; NULL: "auto" */
-    bool terminal;       /* the command gets a terminal */
-    bool stdin_open;     /* the command's stdin is the client's, else at its end */
-    bool read_only;      /* nothing of the root can be written */
-    bool rootfs;         /* the image is a folder that is the root itself, shared */
-    bool rootfs_overlay; /* ... or below the writable layer */
-    bool remove;         /* the instance goes when it has ended */
+    struct pv_strv args;    /* the command; at least one */
+    struct pv_strv env;     /* NAME=value */
+    char *cwd;              /* absolute; NULL: "/" */
+    char *user;             /* "name", "name:group", "uid:gid"; NULL: root */
+    char *hostname;         /* NULL: the short id */
+    char *name;             /* of the instance; NULL: one is made up */
+    char *isolation;        /* "auto" or the name of an isolation; NULL: "auto" */
+    bool terminal;          /* the command gets a terminal */
+    bool stdin_open;        /* the command's stdin is the client's, else at its end */
+    bool read_only;         /* nothing of the root can be written */
+    bool rootfs;            /* the image is a folder that is the root itself, shared */
+    bool rootfs_overlay;    /* ... or below the writable layer */
+    bool remove;            /* the instance goes when it has ended */
+    bool strict_protection; /* programs of the guest cannot reach its kernel; one CPU, slower */
     struct workload_resources resources;
     struct workload_disks disks;
     struct workload_network network;

@@ -236,6 +236,14 @@ P
             }'''
         self.assertEqual(self.compile_and_run(source), '-1 77\n')
 
+    def test_time_of_programs_is_theirs(self):
+        script = ('import os, signal, time; done = []; '
+                  'signal.signal(signal.SIGVTALRM, lambda *_: done.append(1)); '
+                  'signal.setitimer(signal.ITIMER_VIRTUAL, 0.3)\n'
+                  'while not done: pass\n'
+                  'now = os.times(); print(now.user > now.system)')
+        self.assertEqual(self.run_in('/usr/bin/python3', '-c', script, rc=0).text, 'True\n')
+
     def test_threads(self):
         source = r'''
             #include <pthread.h>

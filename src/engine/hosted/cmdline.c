@@ -14,7 +14,6 @@
  * KiB; few of them (1/256 of the memory) are kept back by each virtual CPU, where they would look
  * used and not be reported. */
 static const char *const fixed[] = {"jailed",
-                                    "seccomp=on",
                                     "console=hvc0",
                                     "earlyprintk",
                                     "panic=-1",
@@ -70,6 +69,8 @@ int engine_hosted_cmdline(const struct engine_options *o, struct pv_strv *argv,
                           : pv_strv_add(argv, "quiet");
     for (size_t i = 0; i < PV_ARRAY_SIZE(fixed) && rc == 0; i++)
         rc = pv_strv_add(argv, fixed[i]);
+    if (rc == 0)
+        rc = pv_strv_add(argv, o->strict ? "seccomp=off" : "seccomp=on");
     if (rc == 0)
         rc = pv_strv_add_take(
             argv, pv_strf("mem=%lluK", (unsigned long long)memory_get_size(o->memory) / 1024));

@@ -19,6 +19,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -62,12 +63,12 @@ static const struct rule rules[] = {
     {SYS_fcntl, "kernel: descriptors that interrupt", ONE(IS(1, F_SETSIG))},
     {SYS_fcntl, "kernel: descriptors that interrupt", ONE(IS(1, F_SETOWN))},
     {SYS_fcntl, "kernel: seals of the stub's program", ONE(IS(1, F_ADD_SEALS))},
-    {SYS_close_range, "kernel, stub: a stub keeps one socket", ANY},
+    {SYS_close_range, "kernel, stub: a stub keeps the memory file", ANY},
     {SYS_dup2, "kernel: the stub's socket becomes its descriptor 0", ONE(IS(1, 0))},
-    {SYS_socketpair, "kernel: one for each stub; calls of devices",
+    {SYS_socketpair, "kernel: one for the start of each stub; calls of devices",
      THREE(IS(0, AF_UNIX), IS(1, SOCK_STREAM), IS(2, 0))},
-    {SYS_sendmsg, "kernel: vhost-user; the memory file for stubs", ONE(IS(2, 0))},
-    {SYS_recvmsg, "stub: the memory file", TWO(IS(0, 0), IS(2, 0))},
+    {SYS_sendmsg, "kernel: vhost-user", ONE(IS(2, 0))},
+    {SYS_recvmsg, "stub: the memory file, of kernels that pass it", TWO(IS(0, 0), IS(2, 0))},
     {SYS_eventfd2, "kernel: kicks of devices", TWO(IS(0, 0), IS(1, 0))},
     {SYS_epoll_create, "kernel: descriptors that interrupt", ANY},
     {SYS_epoll_ctl, "kernel: descriptors that interrupt", ANY},
@@ -78,11 +79,11 @@ static const struct rule rules[] = {
     {SYS_munmap, "kernel, stub: guest memory", ANY},
     {SYS_mprotect, "kernel: stacks, read-only data", ONE(WITHOUT(2, PROT_EXEC))},
     {SYS_brk, "kernel: the C library's heap, until guest memory is there", ANY},
-    {SYS_clone, "kernel: threads of virtual CPUs, stubs",
+    {SYS_clone, "kernel: threads of virtual CPUs, stubs; stub: threads of its own",
      ONE(WITHOUT(0, NAMESPACES | CLONE_UNTRACED | CLONE_PARENT))},
     {SYS_wait4, "kernel: stubs that ended", ANY},
-    {SYS_kill, "kernel: interrupt a stub", ONE(IS(1, SIGALRM))},
     {SYS_kill, "kernel: end a stub", ONE(IS(1, SIGKILL))},
+    {SYS_tgkill, "kernel: interrupt a thread of a stub", ONE(IS(2, SIGALRM))},
     {SYS_tgkill, "kernel: interrupts between virtual CPUs", ONE(IS(2, IPI_SIGNAL))},
     {SYS_futex, "kernel and stub wait for each other", ONE(IS(1, FUTEX_WAIT))},
     {SYS_futex, "kernel and stub wait for each other", ONE(IS(1, FUTEX_WAKE))},
@@ -107,9 +108,31 @@ static const struct rule rules[] = {
     {SYS_arch_prctl, "stub: GS base of the guest program", ONE(IS(0, ARCH_SET_GS))},
     {SYS_getrandom, "kernel: seed of its random numbers", ANY},
     {SYS_set_tid_address, "kernel: the C library's start", ANY},
-    {SYS_sched_setaffinity, "kernel: a virtual CPU and its stubs stay on one host CPU", ANY},
+    {SYS_sched_setaffinity, "kernel: a virtual CPU and who works for it stay on one host CPU", ANY},
     {SYS_exit, "kernel, stub: end of a thread", ANY},
     {SYS_exit_group, "kernel, stub: the end", ANY},
+};
+
+/* Requests are long. Whom they are made to, the jail's PID namespace decides: nobody else is there.
+ */
+#define TRACE(request) ONE({.index = 0, .op = JAIL_ARG_EQ, .value = (request)})
+
+/* When the kernel traces its stubs. */
+static const struct rule trace_rules[] = {
+    {SYS_ptrace, "stub: is traced by the kernel", TRACE(PTRACE_TRACEME)},
+    {SYS_ptrace, "kernel: a stub's calls and traps", TRACE(PTRACE_SETOPTIONS)},
+    {SYS_ptrace, "kernel: run the guest program", TRACE(PTRACE_SYSEMU)},
+    {SYS_ptrace, "kernel: run one instruction of it", TRACE(PTRACE_SYSEMU_SINGLESTEP)},
+    {SYS_ptrace, "kernel: run the stub's own code", TRACE(PTRACE_CONT)},
+    {SYS_ptrace, "kernel: registers of the guest program", TRACE(PTRACE_GETREGS)},
+    {SYS_ptrace, "kernel: registers of the guest program", TRACE(PTRACE_SETREGS)},
+    {SYS_ptrace, "kernel: floating point registers", TRACE(PTRACE_GETREGSET)},
+    {SYS_ptrace, "kernel: floating point registers", TRACE(PTRACE_SETREGSET)},
+    {SYS_ptrace, "kernel: why the guest program stopped", TRACE(PTRACE_GETSIGINFO)},
+    {SYS_ptrace, "kernel: does the host emulate system calls?", TRACE(PTRACE_POKEUSER)},
+    {SYS_ptrace, "kernel: end a stub", TRACE(PTRACE_KILL)},
+    {SYS_kill, "stub: waits for the kernel", ONE(IS(1, SIGSTOP))},
+    {SYS_kill, "kernel: interrupt a stub", ONE(IS(1, SIGALRM))},
 };
 
 static int allow(struct jail_filter *filter, const struct rule *rule, struct pv_error *err)
@@ -119,7 +142,8 @@ static int allow(struct jail_filter *filter, const struct rule *rule, struct pv_
     return jail_filter_allow_args(filter, rule->nr, rule->args, rule->num_args, rule->reason, err);
 }
 
-int engine_hosted_filter(struct jail_filter_program **ret_program, struct pv_error *err)
+int engine_hosted_filter(bool strict, struct jail_filter_program **ret_program,
+                         struct pv_error *err)
 {
     pv_auto(jail_filter) struct jail_filter *filter = jail_filter_new(JAIL_FILTER_REFUSE);
     if (!filter)
@@ -127,6 +151,8 @@ int engine_hosted_filter(struct jail_filter_program **ret_program, struct pv_err
     int rc = 0;
     for (size_t i = 0; i < PV_ARRAY_SIZE(rules) && rc == 0; i++)
         rc = allow(filter, &rules[i], err);
+    for (size_t i = 0; strict && i < PV_ARRAY_SIZE(trace_rules) && rc == 0; i++)
+        rc = allow(filter, &trace_rules[i], err);
     /* Its flags stand in memory, where a filter cannot look: the C library falls back to clone. */
     if (rc == 0)
         rc = jail_filter_refuse(filter, SYS_clone3, ENOSYS, "the C library falls back to clone",

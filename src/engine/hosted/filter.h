@@ -7,7 +7,9 @@
 
 #include "jail/filter.h"
 
-/* Builds the filter that guest kernel and stubs live under. The caller owns *ret_program. */
-int engine_hosted_filter(struct jail_filter_program **ret_program, struct pv_error *err);
+/* Builds the filter that guest kernel and stubs live under; strict: the kernel traces the stubs.
+ * The caller owns *ret_program. */
+int engine_hosted_filter(bool strict, struct jail_filter_program **ret_program,
+                         struct pv_error *err);
 
 #endif

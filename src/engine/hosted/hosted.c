@@ -108,7 +108,7 @@ static int spawn(const struct engine_options *o, struct engine *e, int console_f
 
     int rc = engine_hosted_cmdline(o, &argv, err);
     if (rc == 0)
-        rc = engine_hosted_filter(&filter, err);
+        rc = engine_hosted_filter(o->strict, &filter, err);
     if (rc < 0)
         return rc;
 

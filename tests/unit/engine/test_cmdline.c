@@ -58,6 +58,20 @@ static void test_memory_cpus_and_devices_are_named(void **state)
     pv_strv_done(&cpus);
 }
 
+static void test_protection_decides_how_programs_run(void **state)
+{
+    struct pv_strv argv = {0};
+    struct engine_options o = options();
+    assert_int_equal(engine_hosted_cmdline(&o, &argv, NULL), 0);
+    assert_true(has(&argv, "seccomp=on"));
+    pv_strv_done(&argv);
+    o.strict = true;
+    assert_int_equal(engine_hosted_cmdline(&o, &argv, NULL), 0);
+    assert_true(has(&argv, "seccomp=off"));
+    assert_false(has(&argv, "seccomp=on"));
+    pv_strv_done(&argv);
+}
+
 static void test_extra_words_and_log_level(void **state)
 {
     struct pv_strv argv = {0};
@@ -90,6 +104,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_memory_cpus_and_devices_are_named),
+        cmocka_unit_test(test_protection_decides_how_programs_run),
         cmocka_unit_test(test_extra_words_and_log_level),
         cmocka_unit_test(test_a_line_that_the_kernel_would_cut_is_refused),
     };

@@ -125,9 +125,17 @@ static void test_needed_keys(void **state)
 
 static void test_optional_keys_have_defaults(void **state)
 {
-    static const char *const optional[] = {
-        "host_cpus", "cpu_milli", "memory_max_bytes", "wait_attach", "stdin_open",
-        "uid",       "gid",       "extra_cmdline",    "cgroup",      "guest_log_level"};
+    static const char *const optional[] = {"host_cpus",
+                                           "cpu_milli",
+                                           "memory_max_bytes",
+                                           "wait_attach",
+                                           "stdin_open",
+                                           "uid",
+                                           "gid",
+                                           "extra_cmdline",
+                                           "cgroup",
+                                           "guest_log_level",
+                                           "strict_protection"};
     for (size_t i = 0; i < PV_ARRAY_SIZE(optional); i++)
         check(optional[i], NULL, 0);
     struct wire_machine m;
@@ -194,6 +202,8 @@ static void test_cpus(void **state)
     check("cpus", "0", -ERANGE);
     check("cpus", "8", -EINVAL); /* 'host_cpus': 2 of them for 8 CPUs */
     check("cpus", "9", -ERANGE);
+    check("strict_protection", "true", -EINVAL); /* 2 CPUs */
+    check("strict_protection", "false", 0);
     check("memory_max_bytes", "536870911", -ERANGE); /* less than memory_bytes */
     check("memory_max_bytes", "536870912", 0);
     check("memory_max_bytes", "536870913", -EINVAL);

@@ -121,6 +121,20 @@ static void test_fields(void **state)
     }
 }
 
+static void test_strict_protection_is_for_one_cpu(void **state)
+{
+    struct workload_spec spec;
+    struct pv_error err = PV_ERROR_INIT;
+    workload_spec_init(&spec);
+    pv_strv_add(&spec.args, "true");
+    spec.strict_protection = true;
+    assert_int_equal(workload_spec_validate(&spec, NULL), 0);
+    spec.resources.cpus_max = 2;
+    assert_int_equal(workload_spec_validate(&spec, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "--cpus"));
+    workload_spec_done(&spec);
+}
+
 static void test_command(void **state)
 {
     struct workload_spec spec;
@@ -183,6 +197,7 @@ int main(void)
         cmocka_unit_test(test_env_set_inherit_unset),
         cmocka_unit_test(test_env_file),
         cmocka_unit_test(test_fields),
+        cmocka_unit_test(test_strict_protection_is_for_one_cpu),
         cmocka_unit_test(test_command),
         cmocka_unit_test(test_complete_env),
         cmocka_unit_test(test_signals),
