@@ -124,23 +124,25 @@ class Outside(NetworkTest):
 
         def exchange(connection):
             connection.sendall(content)
-            connection.shutdown(socket.SHUT_WR)
             got.append(receive_all(connection))
 
+        # The guest's side waits for the server's end, which comes when all has arrived: what is still on
+        # its way when the command ends goes down with the machine.
         with TcpServer(OUTSIDE4, exchange) as server:
             text = self.python('''
 import hashlib
 s = connect(sys.argv[1], int(sys.argv[2]), 60)
-data = b''
 parts = []
-while part := s.recv(1 << 20):
+missing = int(sys.argv[3])
+while missing and (part := s.recv(1 << 20)):
     parts.append(part)
+    missing -= len(part)
 data = b''.join(parts)
 s.sendall(data[::-1])
 s.shutdown(socket.SHUT_WR)
-s.recv(1)  # its end: what is still on its way when the command ends goes down with the machine
+s.recv(1)
 print(hashlib.sha256(data).hexdigest())
-''', OUTSIDE4, server.port)
+''', OUTSIDE4, server.port, len(content))
             self.assertEqual(text, hashlib.sha256(content).hexdigest())
             self.wait_for('the way back', lambda: got)
         self.assertEqual(hashlib.sha256(got[0]).hexdigest(),
