@@ -111,8 +111,9 @@ use IO::Socket::INET;
 my $s = IO::Socket::INET->new(LocalAddr => "10.8.0.2", LocalPort => 7, Listen => 1) or die;
 print "up\\n"; my $c = $s->accept; print $c "hello";
 P
-            ip netns exec a perl /tmp/server.pl & sleep 0.5
-            cat </dev/tcp/10.8.0.2/7; wait; ip netns del a''')
+            ip netns exec a perl /tmp/server.pl &
+            until cat </dev/tcp/10.8.0.2/7; do sleep 0.1; done 2>/dev/null
+            wait; ip netns del a''')
         self.assertIn('hello', out)
 
     def test_loopback(self):
