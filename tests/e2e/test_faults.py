@@ -136,6 +136,25 @@ class Faults(MachineTest):
                 puts("fine");
             }'''), 'fine\n')
 
+    def test_a_sequence_goes_on_where_there_are_no_page_tables(self):
+        """Over 2 MiB, a GiB, and 512 GiB: each is a page table of another level."""
+        self.assertEqual(self.run_c(r"""
+            int main(void)
+            {
+                for (int bits = 21; bits <= 39; bits += 9) {
+                    unsigned long size = 1UL << bits;
+                    unsigned char *p = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE,
+                                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+                    CHECK(p != MAP_FAILED);
+                    p = (unsigned char *)(((unsigned long)p + size) & ~(size - 1));
+                    for (long i = -8; i < 8; i++)
+                        p[i * (long)PAGE] = i + 9;
+                    for (long i = -8; i < 8; i++)
+                        CHECK(p[i * (long)PAGE] == i + 9);
+                }
+                puts("fine");
+            }"""), 'fine\n')
+
     def test_who_says_random_is_believed(self):
         """MADV_RANDOM, and memory that is locked when it is touched."""
         self.assertEqual(self.run_c(r'''
@@ -271,6 +290,44 @@ class Faults(MachineTest):
                 }
                 puts("fine");
             }'''), 'fine\n')
+
+    def test_what_threads_race_for_is_given_back(self):
+        """Several threads fill the same pages: who is late frees what he got, and its charge."""
+        self.assertEqual(self.run_c(r"""
+            enum { N = 2048, THREADS = 4 };
+            static unsigned char *p;
+            static void *fill(void *arg)
+            {
+                for (unsigned long i = 0; i < N; i++)
+                    __atomic_fetch_add(&p[i * PAGE], 1, __ATOMIC_RELAXED);
+                return arg;
+            }
+            static void join_group(void)
+            {
+                int fd = open("/sys/fs/cgroup/cgroup.subtree_control", O_WRONLY);
+                CHECK(fd >= 0 && (write(fd, "+memory", 7) == 7 || errno == EBUSY) && close(fd) == 0);
+                CHECK(mkdir("/sys/fs/cgroup/race", 0755) == 0);
+                fd = open("/sys/fs/cgroup/race/cgroup.procs", O_WRONLY);
+                CHECK(fd >= 0 && write(fd, "0", 1) == 1 && close(fd) == 0);
+            }
+            int main(void)
+            {
+                join_group();
+                for (int round = 0; round < 40; round++) {
+                    pthread_t threads[THREADS];
+                    p = map(N);
+                    for (int i = 0; i < THREADS; i++)
+                        CHECK(pthread_create(&threads[i], NULL, fill, NULL) == 0);
+                    for (int i = 0; i < THREADS; i++)
+                        CHECK(pthread_join(threads[i], NULL) == 0);
+                    for (unsigned long i = 0; i < N; i++)
+                        CHECK(p[i * PAGE] == THREADS);
+                    CHECK(munmap(p, N * PAGE) == 0);
+                }
+                puts("fine");
+            }"""), 'fine\n')
+        left = self.exec('box', '/bin/cat', '/sys/fs/cgroup/race/memory.current', rc=0).text
+        self.assertLess(int(left), 1 << 20)
 
     def test_a_limit_is_not_exceeded(self):
         """A control group's limit, which a program reaches without being killed by pages that it did
