@@ -236,6 +236,46 @@ class Faults(MachineTest):
                 _exit(0);
             }'''), 'fine\n')
 
+    def test_poison_ends_the_program_and_not_the_machine(self):
+        """UFFDIO_POISON needs no broken memory and no privilege; the headers may be too old for it."""
+        self.assertEqual(self.run_c(r'''
+            struct poison { struct uffdio_range range; unsigned long long mode; long long updated; };
+            static sigjmp_buf back;
+            static siginfo_t told;
+            static void on_bus(int signal, siginfo_t *info, void *context)
+            {
+                (void)signal; (void)context;
+                told = *info;
+                siglongjmp(back, 1);
+            }
+            int main(void)
+            {
+                unsigned char *p = map(4);
+                int fd = syscall(SYS_userfaultfd, O_CLOEXEC | 1 /* UFFD_USER_MODE_ONLY */);
+                CHECK(fd >= 0);
+                struct uffdio_api api = { .api = UFFD_API, .features = 1 << 14 };
+                CHECK(ioctl(fd, UFFDIO_API, &api) == 0);
+                struct uffdio_register reg = { .range = { (unsigned long)p, 4 * PAGE },
+                                               .mode = UFFDIO_REGISTER_MODE_MISSING };
+                CHECK(ioctl(fd, UFFDIO_REGISTER, &reg) == 0);
+                struct poison poison = { .range = { (unsigned long)p + PAGE, PAGE } };
+                CHECK(ioctl(fd, _IOWR(UFFDIO, 8, struct poison), &poison) == 0);
+                CHECK(poison.updated == (long long)PAGE);
+                struct sigaction action = { .sa_sigaction = on_bus, .sa_flags = SA_SIGINFO };
+                CHECK(sigaction(SIGBUS, &action, NULL) == 0);
+                if (sigsetjmp(back, 1) == 0) {
+                    p[PAGE + 5] = 1;
+                    CHECK(0);
+                }
+                CHECK(told.si_signo == SIGBUS && told.si_code == 4 /* BUS_MCEERR_AR */);
+                CHECK(((unsigned long)told.si_addr & ~(PAGE - 1)) == (unsigned long)p + PAGE);
+                int pipes[2];
+                CHECK(pipe(pipes) == 0);
+                CHECK(write(pipes[1], p + PAGE, 1) == -1 && errno == EFAULT);
+                puts("fine");
+            }'''), 'fine\n')
+        self.exec('box', '/bin/true', rc=0)
+
     def test_children_have_their_own(self):
         self.assertEqual(self.run_c(r'''
             int main(void)

@@ -302,6 +302,40 @@ P
             }'''
         self.assertEqual(self.compile_and_run(source), '0\n')
 
+    def test_the_signal_stack_is_there_again_after_a_handler(self):
+        """Also when it goes away for the time of the handler: SS_AUTODISARM."""
+        source = r"""
+            #define _GNU_SOURCE
+            #include <signal.h>
+            #include <stdio.h>
+            #include <sys/mman.h>
+            static char *stack;
+            static const size_t size = 65536;
+            static int inside, disarmed;
+            static void on_signal(int s)
+            {
+                char here;
+                stack_t now;
+                inside += &here >= stack && &here < stack + size;
+                sigaltstack(NULL, &now);
+                disarmed += now.ss_flags & SS_DISABLE;
+                (void)s;
+            }
+            int main(void)
+            {
+                stack = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+                stack_t set = { .ss_sp = stack, .ss_size = size, .ss_flags = (int)(1U << 31) }, now;
+                struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_ONSTACK };
+                sigaction(SIGUSR1, &action, NULL);
+                sigaltstack(&set, NULL);
+                for (int i = 0; i < 3; i++)
+                    raise(SIGUSR1);
+                sigaltstack(NULL, &now);
+                printf("%d %d %d\n", inside, disarmed / SS_DISABLE, now.ss_sp == stack);
+                return 0;
+            }"""
+        self.assertEqual(self.compile_and_run(source), '3 3 1\n')
+
     def test_memory_mappings(self):
         source = r'''
             #include <signal.h>
