@@ -138,7 +138,7 @@ class Jail(MachineTest):
                       Process.find(self.guest.pid).ended, 5)
 
     def test_inspect_counts_the_calls(self):
-        """At most 45 system calls after the start."""
+        """At most 44 system calls after the start."""
         walls = {wall['wall']: wall for wall in self.inspect('box')['walls']['guest']}
         self.assertTrue(walls['seccomp']['stands'])
         count = int(re.search(r'(\d+) calls', walls['seccomp']['detail'])[1])

@@ -56,7 +56,6 @@ static const struct rule rules[] = {
     {SYS_write, "kernel: messages, kicks, what a stub starts with", ANY},
     {SYS_close, "kernel, stub: descriptors that are no longer needed", ANY},
     {SYS_lseek, "kernel: size of inherited files", ANY},
-    {SYS_pread64, "kernel: the initial RAM file system", ANY},
     {SYS_fcntl, "kernel: close-on-exec", ONE(IS(1, F_SETFD))},
     {SYS_fcntl, "kernel: descriptors that interrupt", ONE(IS(1, F_GETFL))},
     {SYS_fcntl, "kernel: descriptors that interrupt", ONE(IS(1, F_SETFL))},
