@@ -21,7 +21,10 @@
 #include "jail/landlock_internal.h"
 #include "jail/userns_internal.h"
 
-/* What a guest program with some GiB of scattered memory takes; distributions set 1048576. */
+/*
+ * With less, a guest program with some GiB of scattered memory is slower, as the host holds only a
+ * part of its mappings at a time; distributions set 1048576.
+ */
 #define MAP_COUNT_WANTED 262144
 
 static const char *const names[JAIL_PROBE_COUNT] = {
@@ -108,7 +111,7 @@ static void probe_kernel(struct jail_probe *probe)
     int rc = read_sysctl(path, &count);
     if (rc == 0)
         set(probe, JAIL_PROBE_MAX_MAP_COUNT, count >= MAP_COUNT_WANTED, count,
-            "%s is %lld; %d is enough for guest processes of several GiB", path, (long long)count,
+            "%s is %lld; %d is enough for guest processes of several GiB at full speed", path, (long long)count,
             MAP_COUNT_WANTED);
     else
         set(probe, JAIL_PROBE_MAX_MAP_COUNT, false, 0, "%s: %s", path, strerror(-rc));

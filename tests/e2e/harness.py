@@ -17,6 +17,7 @@ The environment says what to test (tests/e2e/run sets it):
   PARAVANE_TEST_ENOSYS the program that hides system calls, or empty
   PARAVANE_TEST_SERVER the program that serves our devices to other front ends, or empty
   PARAVANE_TEST_PC_INIT    the first program of a PC with such devices, or empty
+  PARAVANE_TEST_SCATTERED  the program that wants many mappings, or empty
   PARAVANE_TEST_PC_KERNEL  the folder of a PC's kernel (tools/make-pc-kernel), or empty
   PARAVANE_TEST_BENCH      the folder of the benchmarks, or empty
 """
@@ -41,6 +42,7 @@ ENOSYS = os.environ.get('PARAVANE_TEST_ENOSYS', '')
 NET = os.environ.get('PARAVANE_TEST_NET', '')
 SERVER = os.environ.get('PARAVANE_TEST_SERVER', '')
 PC_INIT = os.environ.get('PARAVANE_TEST_PC_INIT', '')
+SCATTERED = os.environ.get('PARAVANE_TEST_SCATTERED', '')
 PC_KERNEL = os.environ.get('PARAVANE_TEST_PC_KERNEL', '')
 BENCH = os.environ.get('PARAVANE_TEST_BENCH', '')
 ROOT = os.geteuid() == 0
