@@ -5,9 +5,9 @@
  * Theory of operation: a dead instance is one whose life lock is free. Whoever finds it first takes
  * its guard (lock.h) and does what is left to do, in an order in which each step can be repeated:
  * kill the guest, record the end, remove cgroups and sockets, write the file `ended`. A removal
- * first gives the name back and renames the folder to .gone-<id>, under the store's lock, so that
- * the instance disappears at one moment; what then remains of the folder is removed by this command
- * or by the next one.
+ * first renames the folder to .gone-<id>, under the store's lock, so that the instance disappears at
+ * one moment, and then gives the name back, which names nobody without the folder; what then remains
+ * of the folder is removed by this command or by the next one.
  *
  * A half-made instance looks the same (free lock, no state). Creators take the life lock together
  * with the folder, under the store's lock; take_guard says how a young one is told from a dead one.
@@ -109,13 +109,13 @@ static int unlink_instance(const struct instance_store *store, struct instance *
         return lock;
     if (instance_lock_is_held(instance->dirfd))
         return pv_error_set(err, EBUSY, "instance %.12s lives", instance->id);
+    if (renameat(store->instances_fd, instance->id, store->instances_fd, gone) < 0 &&
+        errno != ENOENT)
+        return pv_error_set(err, errno, "remove instance %.12s: %s", instance->id, strerror(errno));
     if (instance->config.machine.name)
         instance_store_remove_name(store, instance->config.machine.name, instance->id);
     else
         instance_store_remove_names_of(store, instance->id);
-    if (renameat(store->instances_fd, instance->id, store->instances_fd, gone) < 0 &&
-        errno != ENOENT)
-        return pv_error_set(err, errno, "remove instance %.12s: %s", instance->id, strerror(errno));
     return 0;
 }
 
@@ -218,8 +218,10 @@ static void finish_removals(const struct instance_store *store)
         return;
     }
     for (struct dirent *entry; (entry = readdir(dir));)
-        if (pv_str_starts_with(entry->d_name, GONE_PREFIX))
+        if (pv_str_starts_with(entry->d_name, GONE_PREFIX)) {
+            instance_store_remove_names_of(store, entry->d_name + strlen(GONE_PREFIX));
             instance_file_remove_tree(store->instances_fd, entry->d_name, NULL);
+        }
     closedir(dir);
 }
 
