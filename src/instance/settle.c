@@ -5,9 +5,9 @@
  * Theory of operation: a dead instance is one whose life lock is free. Whoever finds it first takes
  * its guard (lock.h) and does what is left to do, in an order in which each step can be repeated:
  * kill the guest, record the end, remove cgroups and sockets, write the file `ended`. A removal
- * first renames the folder to .gone-<id>, under the store's lock, so that the instance disappears at
- * one moment, and then gives the name back, which names nobody without the folder; what then remains
- * of the folder is removed by this command or by the next one.
+ * first renames the folder to .gone-<id>, under the store's lock, so that the instance disappears
+ * at one moment, and then gives the name back, which names nobody without the folder; what then
+ * remains of the folder is removed by this command or by the next one.
  *
  * A half-made instance looks the same (free lock, no state). Creators take the life lock together
  * with the folder, under the store's lock; take_guard says how a young one is told from a dead one.

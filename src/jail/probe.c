@@ -111,8 +111,8 @@ static void probe_kernel(struct jail_probe *probe)
     int rc = read_sysctl(path, &count);
     if (rc == 0)
         set(probe, JAIL_PROBE_MAX_MAP_COUNT, count >= MAP_COUNT_WANTED, count,
-            "%s is %lld; %d is enough for guest processes of several GiB at full speed", path, (long long)count,
-            MAP_COUNT_WANTED);
+            "%s is %lld; %d is enough for guest processes of several GiB at full speed", path,
+            (long long)count, MAP_COUNT_WANTED);
     else
         set(probe, JAIL_PROBE_MAX_MAP_COUNT, false, 0, "%s: %s", path, strerror(-rc));
 }

@@ -123,6 +123,43 @@ int main(int argc, char **argv)
 }
 '''
 
+# Processes one after the other, each of which has six threads at once.
+STARTS = '''
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void *work(void *arg)
+{
+    for (int i = 0; i < 20; i++) {
+        for (volatile int spun = 0; spun < 3000; spun++)
+            ;
+        getppid();
+    }
+    return arg;
+}
+
+int main(int argc, char **argv)
+{
+    int status, failed = 0;
+    for (int number = atoi(argv[1]); number > 0; number--) {
+        if (fork() == 0) {
+            pthread_t threads[6];
+            for (int i = 0; i < 6; i++)
+                pthread_create(&threads[i], NULL, work, NULL);
+            for (int i = 0; i < 6; i++)
+                pthread_join(threads[i], NULL);
+            _exit(0);
+        }
+        failed += wait(&status) < 0 || status != 0;
+    }
+    printf("%d failed\\n", failed);
+    return 0;
+}
+'''
+
 
 class Threads(MachineTest):
     def setUp(self):
@@ -157,6 +194,13 @@ class Threads(MachineTest):
         for number in (1, 2, 3, 8):
             out = self.exec('box', '/tmp/memory', str(number), '150', rc=0).text
             self.assertEqual(out, 'begun\n0 wrong\n')
+
+    def test_many_vcpus_wait_for_a_thread_that_starts(self):
+        """More than one vCPU waits for the first thread on the host, and one of them gets it."""
+        self.start('/bin/sleep', '10000', flags=['-m', '256M', '--cpus', '4'], name='wide')
+        self.exec('wide', '/bin/sh', '-c', 'cat >/tmp/t.c && gcc -O1 -pthread -o /tmp/t /tmp/t.c',
+                  flags=['-i'], stdin=STARTS.encode(), rc=0)
+        self.assertEqual(self.exec('wide', '/tmp/t', '400', rc=0).text, '0 failed\n')
 
     def test_only_processes_with_threads_have_more_on_the_host(self):
         self.assertEqual([len(self.threads_of(p)) for p in self.stubs()],
